@@ -1,0 +1,312 @@
+//! One `[[route]]`, or one of the gateway's own, compiled.
+//!
+//! Called by `compile` only.
+
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::compile::Compiler;
+use super::diag::{Faults, suggest};
+use super::gateway_file::timeouts;
+use super::policy_file::{RawLogin, RawRoute};
+use super::value::{Listed, Texts};
+use crate::policy::access::{Access, Scope};
+use crate::policy::credential::Schemes;
+use crate::policy::facts::is_tchar;
+use crate::policy::method::Method;
+use crate::policy::pattern::Pattern;
+use crate::policy::route::{Destination, Location, Realm, Route, TargetRule, TargetSource, UpstreamIndex};
+
+/// What the realm says for all its routes.
+pub(super) struct Defaults {
+    pub upstream: Option<UpstreamIndex>,
+    pub quotas: Vec<Spanned<String>>,
+    pub address_quota: bool,
+    pub body_size: u64,
+}
+
+/// Longest login body: contract section 4.
+const LOGIN_BODY: u64 = 8 << 10;
+
+impl Compiler<'_> {
+    pub(super) fn route(
+        &mut self,
+        raw: RawRoute,
+        span: Range<usize>,
+        line: u32,
+        realm: &Realm,
+        defaults: &Defaults,
+        faults: &mut Faults,
+    ) -> Option<Route> {
+        self.label(&raw.name, "a route's name", faults);
+        let matches = self.matches(&Texts::placed(&raw.matches), faults);
+        let limited = self.use_quotas(&raw.quotas, faults) || defaults.address_quota;
+        if raw.public {
+            self.check_public(&raw, limited, faults);
+        }
+        let access = self.access(raw.allow.as_ref(), raw.public, span.clone(), realm, faults);
+        let target = raw.target.as_ref().and_then(|target| self.target(target, &matches, &raw, realm, faults));
+        if let (None, Some(role)) = (&raw.target, &raw.target_role) {
+            faults.fault(self.source, role.span(), "`target_role` without `target`", "say where the target stands");
+        }
+        let upstream = match &raw.upstream {
+            Some(name) => self.upstream(name, faults),
+            None if defaults.upstream.is_some() => defaults.upstream,
+            None => {
+                faults.fault(self.source, span, "the route has no upstream", "name one here or in [realm]");
+                None
+            }
+        };
+        let limits = self.upgrade_and_limits(&raw, upstream, faults);
+        Some(Route {
+            name: raw.name.get_ref().as_str().into(),
+            location: Location { file: self.source.name.as_str().into(), line },
+            matches,
+            public: raw.public,
+            enabled: raw.enabled.unwrap_or(true),
+            schemes: realm.schemes,
+            access,
+            headers: self.header_names(&raw.headers, faults),
+            app_types: self.app_types(raw.app_types.as_ref(), faults),
+            target,
+            destination: Destination::Upstream(upstream?),
+            body_size: raw.body_size.map_or(defaults.body_size, |size| size.get_ref().0),
+            timeouts: limits,
+            strip_base: raw.strip_base,
+            forward_authorization: raw.forward_authorization,
+        })
+    }
+
+    fn check_public(&self, raw: &RawRoute, limited: bool, faults: &mut Faults) {
+        let place = raw.name.span();
+        if let Some(allow) = &raw.allow {
+            faults.fault(
+                self.source,
+                allow.span(),
+                "a public route has no `allow`",
+                "drop `allow`, or `public = true`",
+            );
+        }
+        if let Some(target) = &raw.target {
+            let hint = "nobody is known whose data it could be; drop `target`, or `public = true`";
+            faults.fault(self.source, target.span(), "a public route names no target", hint);
+        }
+        if !limited {
+            faults.warn(
+                self.source,
+                place,
+                "a public route without a quota per address",
+                "anybody may call it without end",
+            );
+        }
+    }
+
+    fn upgrade_and_limits(
+        &self,
+        raw: &RawRoute,
+        upstream: Option<UpstreamIndex>,
+        faults: &mut Faults,
+    ) -> Option<crate::policy::route::Timeouts> {
+        for protocol in &raw.upgrade {
+            if protocol.get_ref() == "websocket" {
+                faults.warn(self.source, protocol.span(), "`upgrade` has no effect yet", "`Upgrade` is dropped");
+            } else {
+                let hint = "upgrade = [\"websocket\"]";
+                faults.fault(self.source, protocol.span(), format!("no upgrade to `{}`", protocol.get_ref()), hint);
+            }
+        }
+        if let Some(size) = raw.body_size.as_ref().filter(|size| size.get_ref().0 == 0) {
+            faults.fault(self.source, size.span(), "a body limit of zero would refuse every body", "");
+        }
+        let raw = raw.timeouts.clone()?;
+        let default = self.around.upstreams.get(usize::from(upstream?.0))?.timeouts;
+        Some(timeouts(self.source, raw, default, faults))
+    }
+
+    fn matches(&self, texts: &[Spanned<String>], faults: &mut Faults) -> Vec<(Method, Pattern)> {
+        let mut matches = Vec::with_capacity(texts.len());
+        for text in texts {
+            matches.extend(self.method_and_pattern(text, faults));
+        }
+        matches
+    }
+
+    pub(super) fn method_and_pattern(&self, text: &Spanned<String>, faults: &mut Faults) -> Option<(Method, Pattern)> {
+        let hint = "write \"GET /customers/{customer_id}\"";
+        let Some((method, path)) = text.get_ref().split_once(' ') else {
+            faults.fault(self.source, text.span(), format!("`{}` is no method and path", text.get_ref()), hint);
+            return None;
+        };
+        let Some(method) = Method::parse(method) else {
+            let hint = suggest(&method.to_ascii_uppercase(), Method::ALL.map(Method::name));
+            faults.fault(self.source, text.span(), format!("no method `{method}`"), hint);
+            return None;
+        };
+        Pattern::parse(path)
+            .map(|pattern| (method, pattern))
+            .map_err(|error| faults.fault(self.source, text.span(), format!("`{path}`: {error}"), hint))
+            .ok()
+    }
+
+    fn access(
+        &self,
+        allow: Option<&Spanned<Listed<String>>>,
+        public: bool,
+        span: Range<usize>,
+        realm: &Realm,
+        faults: &mut Faults,
+    ) -> Access {
+        let mut access = Access::default();
+        let Some(allow) = allow else {
+            if !public {
+                let hint = "allow = [\"administrator\"], or public = true";
+                faults.fault(self.source, span, "the route allows nobody", hint);
+            }
+            return access;
+        };
+        if allow.get_ref().0.is_empty() && !public {
+            faults.fault(
+                self.source,
+                allow.span(),
+                "the route allows nobody",
+                "name a role; to switch it off: enabled = false",
+            );
+        }
+        let mut seen = Vec::new();
+        for (name, scope) in &allow.get_ref().0 {
+            let Some(role) = self.role(realm, name, faults) else { continue };
+            if seen.contains(&role) {
+                faults.fault(self.source, name.span(), format!("role `{}` stands twice", name.get_ref()), "");
+            }
+            seen.push(role);
+            let scope = match scope {
+                None => Scope::Subtree,
+                Some(text) => match self.scope(text, faults) {
+                    Some(scope) => scope,
+                    None => continue,
+                },
+            };
+            if scope == Scope::Any {
+                let hint = "`subtree` keeps a role to its own data and what lies below";
+                let message = format!("`{}` may reach the data of any account", name.get_ref());
+                faults.warn(self.source, name.span(), message, hint);
+            }
+            access.allow(role, scope);
+        }
+        access
+    }
+
+    pub(super) fn scope(&self, text: &Spanned<String>, faults: &mut Faults) -> Option<Scope> {
+        let scope = Scope::parse(text.get_ref());
+        if scope.is_none() {
+            let hint = suggest(text.get_ref(), Scope::ALL.map(Scope::name));
+            faults.fault(self.source, text.span(), format!("no scope `{}`", text.get_ref()), hint);
+        }
+        scope
+    }
+
+    fn target(
+        &self,
+        text: &Spanned<String>,
+        matches: &[(Method, Pattern)],
+        raw: &RawRoute,
+        realm: &Realm,
+        faults: &mut Faults,
+    ) -> Option<TargetRule> {
+        let hint = "write path.X, query.X, query.X? or header.X";
+        let refuse = |faults: &mut Faults, message: String| {
+            faults.fault(self.source, text.span(), message, hint);
+            None
+        };
+        let source = match text.get_ref().split_once('.') {
+            Some(("path", name)) => {
+                let mut places = matches.iter().map(|(_, pattern)| pattern.parameter(name));
+                let first = places.next().flatten();
+                if first.is_none() || places.any(|place| place != first) {
+                    return refuse(
+                        faults,
+                        format!("not every pattern of the route has `{{{name}}}` in the same place"),
+                    );
+                }
+                TargetSource::Path(first?)
+            }
+            Some(("query", name)) if !name.trim_end_matches('?').is_empty() => {
+                let (name, optional) = name.strip_suffix('?').map_or((name, false), |name| (name, true));
+                TargetSource::Query { name: name.into(), optional }
+            }
+            Some(("header", name)) if is_field_name(name) => TargetSource::Header(name.to_ascii_lowercase().into()),
+            _ => return refuse(faults, format!("`{}` is no target", text.get_ref())),
+        };
+        let role = raw.target_role.as_ref().and_then(|role| {
+            self.role(realm, role, faults)?;
+            Some(role.get_ref().as_str().into())
+        });
+        Some(TargetRule { source, role })
+    }
+
+    fn header_names(&self, names: &[Spanned<String>], faults: &mut Faults) -> Vec<Box<str>> {
+        for name in names.iter().filter(|name| !is_field_name(name.get_ref())) {
+            faults.fault(self.source, name.span(), format!("`{}` is no header name", name.get_ref()), "");
+        }
+        names.iter().map(|name| name.get_ref().to_ascii_lowercase().into()).collect()
+    }
+
+    fn app_types(&self, types: Option<&Spanned<Vec<Spanned<String>>>>, faults: &mut Faults) -> Vec<Box<str>> {
+        let Some(types) = types else { return Vec::new() };
+        if types.get_ref().is_empty() {
+            faults.fault(
+                self.source,
+                types.span(),
+                "`app_types` is empty",
+                "leave it out where X-App-Type does not matter",
+            );
+        }
+        for name in types.get_ref().iter().filter(|name| !is_field_name(name.get_ref())) {
+            faults.fault(
+                self.source,
+                name.span(),
+                format!("`{}` is no token, so no request could match", name.get_ref()),
+                "",
+            );
+        }
+        types.get_ref().iter().map(|name| name.get_ref().as_str().into()).collect()
+    }
+
+    /// The routes that the gateway answers itself.
+    pub(super) fn own_routes(&self, raw: &RawLogin, line: u32, realm: &Realm, faults: &mut Faults) -> Vec<Route> {
+        let mut own = Vec::with_capacity(2);
+        let texts =
+            [(Some(&raw.login), "login", Destination::Login), (raw.logout.as_ref(), "logout", Destination::Logout)];
+        for (text, name, destination) in texts {
+            let Some(found) = text.and_then(|text| self.method_and_pattern(text, faults)) else { continue };
+            let login = destination == Destination::Login;
+            let mut access = Access::default();
+            for role in realm.roles.iter().filter_map(|role| realm.role(role)) {
+                access.allow(role, Scope::Own);
+            }
+            own.push(Route {
+                name: name.into(),
+                location: Location { file: self.source.name.as_str().into(), line },
+                matches: vec![found],
+                public: login,
+                enabled: true,
+                schemes: Schemes { basic: false, token: true },
+                access,
+                headers: if login { vec!["x-api-id".into()] } else { Vec::new() },
+                app_types: Vec::new(),
+                target: None,
+                destination,
+                body_size: LOGIN_BODY,
+                timeouts: None,
+                strip_base: false,
+                forward_authorization: false,
+            });
+        }
+        own
+    }
+}
+
+fn is_field_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(is_tchar)
+}

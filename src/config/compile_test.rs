@@ -1,0 +1,112 @@
+//! One `[[test]]` compiled to calls that can be judged.
+//!
+//! Called by `compile` only.
+
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::compile::Compiler;
+use super::diag::{Faults, suggest};
+use super::policy_file::{Expectation, PolicyTest, RawTest};
+use super::value::Texts;
+use crate::policy::principal::Account;
+use crate::policy::rehearsal::{Call, Tree};
+use crate::policy::route::{Location, Realm};
+use crate::reason::Reason;
+
+impl Compiler<'_> {
+    pub(super) fn test(
+        &self,
+        raw: RawTest,
+        line: u32,
+        realm: &Realm,
+        tree: &Tree,
+        faults: &mut Faults,
+    ) -> Option<PolicyTest> {
+        let expect = self.expectation(&raw, faults)?;
+        let mut headers: Vec<(String, String)> = Vec::new();
+        for (name, value) in &raw.headers.0 {
+            let Some(value) = value else {
+                faults.fault(
+                    self.source,
+                    name.span(),
+                    "headers of a test are a table",
+                    "headers = { \"X-Api-Id\" = \"abc\" }",
+                );
+                continue;
+            };
+            headers.push((name.get_ref().to_ascii_lowercase(), value.get_ref().clone()));
+        }
+        headers.extend(raw.app_type.iter().map(|app_type| ("x-app-type".to_owned(), app_type.clone())));
+        let mut calls = Vec::new();
+        for caller in Texts::placed(&raw.callers) {
+            let Some(account) = self.caller(&caller, realm, tree, faults) else { continue };
+            for text in Texts::placed(&raw.call) {
+                let Some((method, path)) = text.get_ref().split_once(' ').filter(|(_, path)| path.starts_with('/'))
+                else {
+                    let message = format!("`{}` is no method and path", text.get_ref());
+                    faults.fault(self.source, text.span(), message, "write \"GET /customers/cus-42\"");
+                    continue;
+                };
+                let mut call = Call::new(method, &format!("{}{path}", realm.base));
+                call.headers.clone_from(&headers);
+                call.caller.clone_from(&account);
+                calls.push((caller.get_ref().clone(), call));
+            }
+        }
+        let location = Location { file: self.source.name.as_str().into(), line };
+        Some(PolicyTest { location, realm: realm.name.clone(), calls, expect })
+    }
+
+    /// `Some(None)` is nobody.
+    #[allow(clippy::option_option, reason = "no caller, an anonymous one, an account: three different things")]
+    fn caller(
+        &self,
+        text: &Spanned<String>,
+        realm: &Realm,
+        tree: &Tree,
+        faults: &mut Faults,
+    ) -> Option<Option<Arc<Account>>> {
+        if text.get_ref() == "anonymous" {
+            return Some(None);
+        }
+        let Some((role, id)) = text.get_ref().split_once(':') else {
+            let message = format!("`{}` is no caller", text.get_ref());
+            faults.fault(self.source, text.span(), message, "write \"ROLE:ACCOUNT\" or \"anonymous\"");
+            return None;
+        };
+        self.role(realm, &Spanned::new(text.span(), role.to_owned()), faults)?;
+        let account = tree.with_role(id, role);
+        if account.is_none() {
+            let message = format!("the fixture has no account `{id}`");
+            faults.fault(self.source, text.span(), message, "add it to [fixture] accounts");
+        }
+        account.map(Some)
+    }
+
+    fn expectation(&self, raw: &RawTest, faults: &mut Faults) -> Option<Expectation> {
+        if raw.expect.get_ref() == "permit" {
+            let scope = match &raw.scope {
+                Some(text) => Some(self.scope(text, faults)?),
+                None => None,
+            };
+            if let Some(name) = &raw.upstream {
+                self.upstream(name, faults)?;
+            }
+            let upstream = raw.upstream.as_ref().map(|name| name.get_ref().clone());
+            return Some(Expectation::Permit { scope, upstream });
+        }
+        if let Some(extra) = raw.scope.as_ref().or(raw.upstream.as_ref()) {
+            faults.fault(self.source, extra.span(), "only a permit has a scope and an upstream", "");
+        }
+        match raw.expect.get_ref().parse::<Reason>() {
+            Ok(reason) => Some(Expectation::Deny(reason)),
+            Err(error) => {
+                let known = Reason::ALL.iter().map(|reason| reason.name()).chain(["permit"]);
+                faults.fault(self.source, raw.expect.span(), error.to_string(), suggest(raw.expect.get_ref(), known));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! `gateway.toml` → [`Settings`]: section by section, every fault noted.
+//!
+//! Called by `load`. It opens nothing but secrets; files and policies that it names are read there.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::block::Block;
+use super::diag::{Faults, Source, suggest};
+use super::raw::{
+    RawBalance, RawDirectory, RawHttp, RawLimits, RawLockout, RawOtlp, RawPolicies, RawReason, RawServer, RawServerTls,
+    RawStore, RawTimeouts, RawToken, RawTokenKey, RawUpstream,
+};
+use super::secret::Secret;
+use super::settings::{
+    DEFAULT_TIMEOUTS, Limits, ReasonOverride, Server, Settings, Store, Token, Upstream, beside, is_loopback,
+};
+use super::value::{Period, SecretSource, Size};
+use crate::policy::principal::is_id;
+use crate::policy::route::Timeouts;
+use crate::reason::Reason;
+
+/// What `gateway.toml` says: settings, and the policy files that it includes.
+pub(super) struct GatewayFile {
+    pub settings: Settings,
+    pub include: Vec<Spanned<String>>,
+}
+
+const SECTIONS: &[&str] =
+    &["server", "token", "store", "directory", "lockout", "upstreams", "policies", "reasons", "otlp"];
+
+/// Reads the whole file. `None` when a fault leaves nothing to go on with.
+pub(super) fn read(source: &Arc<Source>, faults: &mut Faults) -> Option<GatewayFile> {
+    let mut root = Block::parse(source, faults)?;
+    let reader = Reader { source };
+    let (server, limits) = reader.server(root.take_table("server", faults), faults);
+    let store = reader.store(root.take_table("store", faults), faults);
+    let token = reader.token(root.take_table("token", faults), store.redis.is_some(), faults);
+    let accounts = reader.directory(root.take_table("directory", faults), faults);
+    reader.lockout(root.take_table("lockout", faults), faults);
+    let upstreams = root.take_named("upstreams", faults);
+    let upstreams = upstreams.into_iter().filter_map(|(name, block)| reader.upstream(&name, block, faults)).collect();
+    let reasons = root.take_named("reasons", faults);
+    let reasons = reasons.into_iter().filter_map(|(name, block)| reader.reason(&name, block, faults)).collect();
+    if let Some(block) = root.take_table("otlp", faults) {
+        faults.warn(source, block.span(), "`[otlp]` has no effect yet", "");
+        block.read::<RawOtlp>(faults);
+    }
+    let include = reader.policies(root.take_table("policies", faults), faults);
+    root.refuse_rest(SECTIONS, faults);
+    let accounts = beside(&source.name, &accounts);
+    let settings = Settings { server, limits, token: token?, store, accounts, upstreams, reasons };
+    Some(GatewayFile { settings, include: include? })
+}
+
+struct Reader<'s> {
+    source: &'s Arc<Source>,
+}
+
+impl Reader<'_> {
+    fn folder(&self) -> &Path {
+        Path::new(&self.source.name).parent().unwrap_or(Path::new(""))
+    }
+
+    fn server(&self, block: Option<Block<'_>>, faults: &mut Faults) -> (Server, Limits) {
+        let mut raw = RawServer::default();
+        let mut limits = Limits::default();
+        if let Some(mut block) = block {
+            if let Some(tls) = block.take_table("tls", faults) {
+                let hint = "no TLS listener is opened; put TLS in front of the gateway";
+                faults.warn(self.source, tls.span(), "`[server.tls]` has no effect yet", hint);
+                tls.read::<RawServerTls>(faults);
+            }
+            if let Some(block) = block.take_table("limits", faults) {
+                limits = self.limits(block, faults);
+            }
+            block.warn_without_effect("server", &["proxy_protocol", "runtime_dir"], faults);
+            raw = block.read(faults).unwrap_or_default();
+        }
+        let listen = raw.listen.unwrap_or_else(|| vec![Spanned::new(0..0, "127.0.0.1:8080".to_owned())]);
+        let listen: Vec<SocketAddr> = listen.iter().filter_map(|text| self.address(text, faults)).collect();
+        if listen.is_empty() && !faults.any_fault() {
+            faults.fault(self.source, 0..0, "`server.listen` is empty", "name at least one address");
+        }
+        let admin_default = SocketAddr::from(([127, 0, 0, 1], 8081));
+        let admin_span = raw.admin.as_ref().map_or(0..0, Spanned::span);
+        let admin = raw.admin.as_ref().and_then(|text| self.address(text, faults)).unwrap_or(admin_default);
+        let admin_token = raw.admin_token.as_ref().and_then(|source| self.secret(source, faults));
+        if !is_loopback(&admin) && raw.admin_token.is_none() {
+            let message = "`server.admin` is not on loopback, so `server.admin_token` is mandatory";
+            faults.fault(
+                self.source,
+                admin_span,
+                message,
+                "add admin_token = { file = \"…\" }, or listen on 127.0.0.1",
+            );
+        }
+        let log = raw.log.map_or_else(|| "info".to_owned(), |log| self.log_level(&log, faults));
+        let threads = match raw.threads.map_or(0, Spanned::into_inner) {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => usize::from(threads),
+        };
+        let server = Server {
+            listen,
+            admin,
+            admin_token,
+            threads,
+            trusted_proxies: raw.trusted_proxies.iter().filter_map(|text| self.network(text, faults)).collect(),
+            drain: raw.drain.map_or(Duration::from_secs(20), |period| period.0),
+            pre_drain: raw.pre_drain.map_or(Duration::ZERO, |period| period.0),
+            access_log: raw
+                .access_log
+                .filter(|path| path.get_ref() != "stdout")
+                .map(|path| beside(&self.source.name, path.get_ref())),
+            log,
+        };
+        (server, limits)
+    }
+
+    fn log_level(&self, log: &Spanned<String>, faults: &mut Faults) -> String {
+        const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+        if !LEVELS.contains(&log.get_ref().as_str()) {
+            let hint = suggest(log.get_ref(), LEVELS);
+            faults.fault(self.source, log.span(), format!("`{}` is no log level", log.get_ref()), hint);
+        }
+        log.get_ref().clone()
+    }
+
+    fn limits(&self, block: Block<'_>, faults: &mut Faults) -> Limits {
+        const UNBUILT: &[&str] =
+            &["connections", "per_network", "total_timeout", "min_rate", "upgrade_lifetime", "upgrade_idle"];
+        block.warn_without_effect("server.limits", UNBUILT, faults);
+        let raw: RawLimits = block.read(faults).unwrap_or_default();
+        let default = Limits::default();
+        let mut period = |value: Option<Spanned<Period>>, default| self.period(value, default, faults);
+        let header_timeout = period(raw.header_timeout, default.header_timeout);
+        let body_timeout = period(raw.body_timeout, default.body_timeout);
+        let idle_timeout = period(raw.idle_timeout, default.idle_timeout);
+        let mut size = |value: Option<Spanned<Size>>, default: u64, least: u64, most: u64| match value {
+            None => default,
+            Some(value) if (least..=most).contains(&value.get_ref().0) => value.get_ref().0,
+            Some(value) => {
+                faults.fault(self.source, value.span(), format!("this limit is {least} to {most} bytes"), "");
+                default
+            }
+        };
+        // The carrier's parser has bounds of its own above these.
+        let head_size = size(raw.head_size, default.head_size as u64, 256, 512 << 10) as usize;
+        let target_size = size(raw.target_size, default.target_size as u64, 64, 256 << 10) as usize;
+        let body_size = size(raw.body_size, default.body_size, 1, 1 << 40);
+        let head_lines = match raw.head_lines {
+            Some(lines) if !(1..=250).contains(lines.get_ref()) => {
+                faults.fault(self.source, lines.span(), "`head_lines` is 1 to 250", "");
+                default.head_lines
+            }
+            Some(lines) => usize::from(lines.into_inner()),
+            None => default.head_lines,
+        };
+        Limits { header_timeout, body_timeout, idle_timeout, head_size, head_lines, target_size, body_size }
+    }
+
+    fn token(&self, block: Option<Block<'_>>, shared_store: bool, faults: &mut Faults) -> Option<Token> {
+        let place = block.as_ref().map_or(0..0, Block::span);
+        let raw: RawToken = match block {
+            Some(block) => {
+                block.warn_without_effect("token", &["cache", "stale", "sessions_per_account"], faults);
+                block.read(faults)?
+            }
+            None => RawToken::default(),
+        };
+        let ttl = match raw.ttl {
+            Some(ttl) if ttl.get_ref().0 < Duration::from_secs(1) || ttl.get_ref().0 > Duration::from_secs(86_400) => {
+                faults.fault(self.source, ttl.span(), "`token.ttl` is 1s to 24h", "");
+                return None;
+            }
+            Some(ttl) => ttl.into_inner().0,
+            None => Duration::from_secs(1200),
+        };
+        let issuer = raw.issuer.map_or_else(|| "portcullis".to_owned(), Spanned::into_inner);
+        let keys = match raw.keys {
+            Some(keys) if keys.get_ref().is_empty() => {
+                faults.fault(self.source, keys.span(), "`token.keys` is empty", "leave it out, or name a key");
+                return None;
+            }
+            Some(keys) => self.token_keys(keys.into_inner(), faults)?,
+            None if shared_store => {
+                let hint = "keys = [{ id = \"2026-11\", secret = { env = \"PORTCULLIS_TOKEN_KEY\" } }]";
+                faults.fault(self.source, place, "`token.keys` is mandatory with a shared store", hint);
+                return None;
+            }
+            None => vec![("started".to_owned(), random_key(faults)?)],
+        };
+        Some(Token { issuer, ttl, keys })
+    }
+
+    fn token_keys(&self, raw: Vec<Spanned<RawTokenKey>>, faults: &mut Faults) -> Option<Vec<(String, Secret)>> {
+        let count = raw.len();
+        let mut keys: Vec<(String, Secret)> = Vec::with_capacity(count);
+        for key in raw.into_iter().map(Spanned::into_inner) {
+            let id = key.id.get_ref();
+            if !is_id(id) {
+                faults.fault(self.source, key.id.span(), "a key id is 1 to 64 of A-Z a-z 0-9 . _ ~ -", "");
+            } else if keys.iter().any(|(known, _)| known == id) {
+                faults.fault(self.source, key.id.span(), format!("key id `{id}` stands twice"), "");
+            }
+            let Some(secret) = self.secret(&key.secret, faults) else { continue };
+            if secret.reveal().len() < 32 {
+                let message = format!("the key has {} bytes, HS256 needs at least 32", secret.reveal().len());
+                faults.fault(self.source, key.secret.span(), message, "make one with `openssl rand -hex 32`");
+                continue;
+            }
+            keys.push((key.id.into_inner(), secret));
+        }
+        (keys.len() == count).then_some(keys)
+    }
+
+    fn store(&self, block: Option<Block<'_>>, faults: &mut Faults) -> Store {
+        let raw: RawStore = block.map_or_else(RawStore::default, |block| {
+            block.warn_without_effect("store", &["replicas", "tls"], faults);
+            block.read(faults).unwrap_or_default()
+        });
+        let redis = match raw.url {
+            None => None,
+            Some(url) if url.get_ref() == "memory:" => None,
+            Some(url) if url.get_ref().starts_with("redis://") => Some(url.into_inner()),
+            Some(url) => {
+                let planned = ["rediss://", "redis+sentinel://", "redis+cluster://"];
+                let message = match planned.iter().find(|scheme| url.get_ref().starts_with(**scheme)) {
+                    Some(scheme) => format!("`{scheme}` is not built yet"),
+                    None => "no such store".to_owned(),
+                };
+                faults.fault(
+                    self.source,
+                    url.span(),
+                    message,
+                    "this version has \"memory:\" and \"redis://host:port\"",
+                );
+                None
+            }
+        };
+        let budget = self.period(raw.budget, Duration::from_millis(50), faults);
+        let prefix = raw.prefix.map_or_else(|| "portcullis:".to_owned(), Spanned::into_inner);
+        Store { redis, budget, prefix }
+    }
+
+    fn directory(&self, block: Option<Block<'_>>, faults: &mut Faults) -> String {
+        const UNBUILT: &[&str] = &[
+            "budget",
+            "cache",
+            "cache_entries",
+            "negative",
+            "peppers",
+            "token",
+            "client_certificate",
+            "client_key",
+            "ca",
+        ];
+        let default = "policies/accounts.toml";
+        let raw: RawDirectory = block.map_or_else(RawDirectory::default, |block| {
+            block.warn_without_effect("directory", UNBUILT, faults);
+            block.read(faults).unwrap_or_default()
+        });
+        for pepper in &raw.peppers {
+            self.secret(&pepper.secret, faults);
+        }
+        let Some(url) = raw.url else { return default.to_owned() };
+        if let Some(path) = url.get_ref().strip_prefix("file:").filter(|path| !path.is_empty()) {
+            return path.to_owned();
+        }
+        let planned = url.get_ref().starts_with("redis:") || url.get_ref().starts_with("https://");
+        let message = if planned { "this directory is not built yet" } else { "no such directory" };
+        faults.fault(self.source, url.span(), message, "this version has \"file:PATH\"");
+        default.to_owned()
+    }
+
+    fn lockout(&self, block: Option<Block<'_>>, faults: &mut Faults) {
+        let Some(block) = block else { return };
+        faults.warn(self.source, block.span(), "`[lockout]` has no effect yet", "guessing is not slowed down");
+        block.read::<RawLockout>(faults);
+    }
+
+    fn upstream(&self, name: &Spanned<String>, block: Block<'_>, faults: &mut Faults) -> Option<Upstream> {
+        let section = format!("upstreams.{}", name.get_ref());
+        block.warn_without_effect(&section, &["health", "eject", "retry_budget", "breaker"], faults);
+        if let Some(span) = block.key_span("tls") {
+            let hint = "requests and identity headers go to this upstream in clear text";
+            faults.warn(self.source, span, format!("`{section}.tls` has no effect yet"), hint);
+        }
+        let balance_span = block.key_span("balance").unwrap_or(0..0);
+        let http_span = block.key_span("http").unwrap_or(0..0);
+        let raw: RawUpstream = block.read(faults)?;
+        if let Some(RawBalance::LeastRequests | RawBalance::AccountHash) = raw.balance {
+            let message = format!("`{section}.balance`: this choice has no effect yet");
+            faults.warn(self.source, balance_span, message, "servers take turns");
+        }
+        if let Some(RawHttp::Two) = raw.http {
+            faults.warn(
+                self.source,
+                http_span,
+                format!("`{section}.http = \"2\"` has no effect yet"),
+                "HTTP/1.1 is used",
+            );
+        }
+        if raw.servers.get_ref().is_empty() {
+            faults.fault(self.source, raw.servers.span(), format!("`{section}.servers` is empty"), "name a server");
+            return None;
+        }
+        if !is_id(name.get_ref()) {
+            faults.fault(self.source, name.span(), "an upstream's name is 1 to 64 of A-Z a-z 0-9 . _ ~ -", "");
+        }
+        let retries = match raw.retries {
+            Some(retries) if *retries.get_ref() > 5 => {
+                faults.fault(self.source, retries.span(), "`retries` is 0 to 5", "");
+                1
+            }
+            Some(retries) => retries.into_inner(),
+            None => 1,
+        };
+        let timeouts = timeouts(self.source, raw.timeouts.unwrap_or_default(), DEFAULT_TIMEOUTS, faults);
+        let servers = raw.servers.into_inner().into_iter().map(Spanned::into_inner).collect();
+        Some(Upstream { name: name.get_ref().clone(), servers, timeouts, retries })
+    }
+
+    fn reason(
+        &self,
+        name: &Spanned<String>,
+        block: Block<'_>,
+        faults: &mut Faults,
+    ) -> Option<(Reason, ReasonOverride)> {
+        let raw: RawReason = block.read(faults)?;
+        let Ok(reason) = name.get_ref().parse::<Reason>() else {
+            let hint = suggest(name.get_ref(), Reason::ALL.iter().map(|reason| reason.name()));
+            faults.fault(self.source, name.span(), format!("no reason `{}`", name.get_ref()), hint);
+            return None;
+        };
+        if let Some(status) = raw.status.as_ref().filter(|status| !(400..=599).contains(status.get_ref())) {
+            faults.fault(self.source, status.span(), "the status of a refusal is 400 to 599", "");
+        }
+        let status = raw.status.map(Spanned::into_inner);
+        Some((reason, ReasonOverride { status, result: raw.result, msg: raw.msg, desc: raw.desc }))
+    }
+
+    fn policies(&self, block: Option<Block<'_>>, faults: &mut Faults) -> Option<Vec<Spanned<String>>> {
+        let Some(block) = block else {
+            let hint = "add [policies] include = [\"policies/….toml\"]";
+            faults.fault(self.source, 0..0, "`[policies]` is missing: without a policy everything is refused", hint);
+            return None;
+        };
+        block.warn_without_effect("policies", &["candidate", "sample"], faults);
+        let include = block.read::<RawPolicies>(faults)?.include;
+        if include.get_ref().is_empty() {
+            faults.fault(self.source, include.span(), "`policies.include` is empty", "name at least one policy file");
+            return None;
+        }
+        Some(include.into_inner())
+    }
+
+    fn address(&self, text: &Spanned<String>, faults: &mut Faults) -> Option<SocketAddr> {
+        let address = text.get_ref().parse().ok();
+        if address.is_none() {
+            let message = format!("`{}` is no address", text.get_ref());
+            faults.fault(self.source, text.span(), message, "write \"127.0.0.1:8080\" or \"[::1]:8080\"");
+        }
+        address
+    }
+
+    fn network(&self, text: &Spanned<String>, faults: &mut Faults) -> Option<ipnet::IpNet> {
+        network(self.source, text, faults)
+    }
+
+    fn secret(&self, source: &Spanned<SecretSource>, faults: &mut Faults) -> Option<Secret> {
+        Secret::read(source.get_ref(), self.folder())
+            .map_err(|(message, hint)| faults.fault(self.source, source.span(), message, hint))
+            .ok()
+    }
+
+    fn period(&self, value: Option<Spanned<Period>>, default: Duration, faults: &mut Faults) -> Duration {
+        positive(self.source, value, default, faults)
+    }
+}
+
+/// A network in CIDR notation, or one address.
+pub(super) fn network(source: &Arc<Source>, text: &Spanned<String>, faults: &mut Faults) -> Option<ipnet::IpNet> {
+    let parsed = text
+        .get_ref()
+        .parse()
+        .ok()
+        .or_else(|| Some(ipnet::IpNet::from(text.get_ref().parse::<std::net::IpAddr>().ok()?)));
+    if parsed.is_none() {
+        let message = format!("`{}` is no network", text.get_ref());
+        faults.fault(source, text.span(), message, "write \"10.0.0.0/8\" or \"2001:db8::/32\"");
+    }
+    parsed
+}
+
+/// Time limits of an upstream or a route over their defaults.
+pub(super) fn timeouts(source: &Arc<Source>, raw: RawTimeouts, default: Timeouts, faults: &mut Faults) -> Timeouts {
+    Timeouts {
+        connect: positive(source, raw.connect, default.connect, faults),
+        read: positive(source, raw.read, default.read, faults),
+        write: positive(source, raw.write, default.write, faults),
+        idle: positive(source, raw.idle, default.idle, faults),
+    }
+}
+
+fn positive(source: &Arc<Source>, value: Option<Spanned<Period>>, default: Duration, faults: &mut Faults) -> Duration {
+    match value {
+        None => default,
+        Some(value) if value.get_ref().0.is_zero() => {
+            let span: Range<usize> = value.span();
+            faults.fault(source, span, "a time limit of zero would refuse everything", "there is no \"unlimited\"");
+            default
+        }
+        Some(value) => value.into_inner().0,
+    }
+}
+
+fn random_key(faults: &mut Faults) -> Option<Secret> {
+    let mut bytes = vec![0; 32];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Some(Secret::new(bytes)),
+        Err(error) => {
+            faults.without_place(format!("no random bytes for a token key: {error}"), "name one in token.keys");
+            None
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Reads `gateway.toml` and every policy file that it names; all faults of all files in one run.
+//!
+//! Called at start, by every verb, and by tests. A configuration with a fault is never given out.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use toml::Spanned;
+
+use super::compile::{CompiledFile, Surroundings, compile};
+use super::diag::{Faults, Source};
+use super::gateway_file;
+use super::policy_file::PolicyTest;
+use super::settings::{Settings, beside};
+use crate::policy::rehearsal::Tree;
+use crate::policy::snapshot::Snapshot;
+
+/// A whole configuration without faults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the gateway runs with.
+    pub settings: Settings,
+    /// The compiled policies.
+    pub snapshot: Arc<Snapshot>,
+    /// Fixture trees, by the name of their realm.
+    pub trees: Vec<(Box<str>, Tree)>,
+    /// All policy tests.
+    pub tests: Vec<PolicyTest>,
+    /// The files that were read, `gateway.toml` first.
+    pub files: Vec<String>,
+}
+
+/// Where files come from: the disk, or what is built into `demo`.
+pub trait Files {
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn read(&self, path: &Path) -> Result<String, String>;
+}
+
+/// The disk.
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> Result<String, String> {
+        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+        String::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+    }
+}
+
+/// Reads everything. The findings come back in any case; the configuration only without a fault.
+#[must_use]
+pub fn load(path: &Path, files: &dyn Files) -> (Option<Config>, Faults) {
+    let mut faults = Faults::default();
+    let config = load_into(path, files, &mut faults).filter(|_| !faults.any_fault());
+    (config, faults)
+}
+
+fn load_into(path: &Path, files: &dyn Files, faults: &mut Faults) -> Option<Config> {
+    let text = files.read(path).map_err(|error| {
+        faults.without_place(
+            format!("cannot read `{}`: {error}", path.display()),
+            "name the file with `-c`, or start in its folder",
+        );
+    });
+    let source = Arc::new(Source { name: path.display().to_string(), text: without_mark(text.ok()?) });
+    let gateway = gateway_file::read(&source, faults)?;
+    let mut hash = Sha256::new();
+    for upstream in &gateway.settings.upstreams {
+        hash.update(upstream.name.as_bytes());
+        hash.update([0]);
+    }
+    let around = Surroundings { upstreams: &gateway.settings.upstreams, limits: &gateway.settings.limits };
+    let mut compiled: Vec<(Arc<Source>, CompiledFile)> = Vec::new();
+    let mut names = vec![source.name.clone()];
+    for include in &gateway.include {
+        let Some(file) = policy_source(&source, include, files, faults) else { continue };
+        if names.contains(&file.name) {
+            faults.fault(&source, include.span(), format!("`{}` is included twice", include.get_ref()), "");
+            continue;
+        }
+        names.push(file.name.clone());
+        hash.update(file.text.as_bytes());
+        hash.update([0]);
+        if let Some(realm) = compile(&file, &around, faults) {
+            refuse_twins(&file, &realm, &compiled, faults);
+            compiled.push((file, realm));
+        }
+    }
+    let revision: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let (mut realms, mut trees, mut tests) = (Vec::new(), Vec::new(), Vec::new());
+    for (_, file) in compiled {
+        trees.push((file.realm.name.clone(), file.tree));
+        realms.push(file.realm);
+        tests.extend(file.tests);
+    }
+    let snapshot = Arc::new(Snapshot::new(realms, revision));
+    Some(Config { settings: gateway.settings, snapshot, trees, tests, files: names })
+}
+
+/// Editors of some systems put a byte-order mark in front; it is no part of the text.
+fn without_mark(text: String) -> String {
+    text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)
+}
+
+fn policy_source(
+    gateway: &Arc<Source>,
+    include: &Spanned<String>,
+    files: &dyn Files,
+    faults: &mut Faults,
+) -> Option<Arc<Source>> {
+    let path = beside(&gateway.name, include.get_ref());
+    match files.read(&path) {
+        Ok(text) => Some(Arc::new(Source { name: path.display().to_string(), text: without_mark(text) })),
+        Err(error) => {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            faults.fault(gateway, include.span(), message, "paths are relative to this file");
+            None
+        }
+    }
+}
+
+fn refuse_twins(
+    file: &Arc<Source>,
+    realm: &CompiledFile,
+    earlier: &[(Arc<Source>, CompiledFile)],
+    faults: &mut Faults,
+) {
+    let span: Range<usize> = realm.realm_span.clone();
+    for (source, other) in earlier {
+        if other.realm.name == realm.realm.name {
+            let message = format!("realm `{}` stands in {} already", realm.realm.name, source.name);
+            faults.fault(file, span.clone(), message, "a realm is one file");
+        }
+        if other.realm.base == realm.realm.base {
+            let message = format!("base `{}/` belongs to realm `{}` already", realm.realm.base, other.realm.name);
+            faults.fault(file, span.clone(), message, "");
+        }
+    }
+}

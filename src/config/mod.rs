@@ -1,0 +1,17 @@
+//! Operators' files in, compiled things out.
+//!
+//! [`load::load`] reads `gateway.toml` and every file it names, reports all faults at once, and gives
+//! settings, a policy snapshot and its tests. Raw types end here; nothing behind this module sees TOML.
+
+pub mod block;
+mod compile;
+mod compile_route;
+mod compile_test;
+pub mod diag;
+mod gateway_file;
+pub mod load;
+pub mod policy_file;
+mod raw;
+pub mod secret;
+pub mod settings;
+pub mod value;

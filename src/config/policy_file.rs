@@ -1,0 +1,182 @@
+//! The keys of a policy file, as they are written, and the compiled policy tests.
+//!
+//! `compile` turns the raw types into realms; only the documentation of the keys stands here.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::raw::RawTimeouts;
+use super::value::{Listed, Period, Rate, Size, Texts};
+use crate::policy::access::Scope;
+use crate::policy::rehearsal::Call;
+use crate::policy::route::Location;
+use crate::reason::Reason;
+
+/// `[realm]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRealm {
+    /// Unique over all files; the audience of its tokens.
+    pub name: Spanned<String>,
+    /// The path that it owns, `/` included.
+    pub base: Spanned<String>,
+    /// Highest first: each one's data contains the next's.
+    pub roles: Spanned<Vec<Spanned<String>>>,
+    /// `"basic"`, `"token"` or both.
+    pub schemes: Spanned<Vec<Spanned<String>>>,
+    /// Where its routes go unless they say otherwise.
+    pub upstream: Option<Spanned<String>>,
+    /// Charged for every request inside the base.
+    #[serde(default)]
+    pub quotas: Vec<Spanned<String>>,
+    /// From where a role may call.
+    #[serde(default)]
+    pub networks: Listed<Vec<Spanned<String>>>,
+    /// Browsers of other origins.
+    #[allow(dead_code, reason = "parsed from the start; CORS is not built yet")]
+    pub cors: Option<RawCors>,
+}
+
+/// `realm.cors`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "parsed from the start; CORS is not built yet")]
+pub(super) struct RawCors {
+    /// Whole origins: `"https://app.example.com"`.
+    pub origins: Vec<String>,
+    /// How long a preflight is remembered.
+    pub max_age: Option<Period>,
+}
+
+/// `[login]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLogin {
+    /// `"POST /login"`
+    pub login: Spanned<String>,
+    /// `"POST /logout"`
+    pub logout: Option<Spanned<String>>,
+    /// Charged for every login.
+    #[serde(default)]
+    pub quotas: Vec<Spanned<String>>,
+}
+
+/// `[quota.NAME]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "parsed from the start; quotas are not built yet")]
+pub(super) struct RawQuota {
+    /// `principal`, `address`, `login`, `realm`, `route`, or a role.
+    pub per: Spanned<String>,
+    /// What refills.
+    pub rate: Option<Spanned<Rate>>,
+    /// The most at once; the rate's number unless written.
+    pub burst: Option<Spanned<u32>>,
+    /// One budget over all gateways.
+    #[serde(default)]
+    pub shared: bool,
+    /// Running requests instead of a rate.
+    pub in_flight: Option<Spanned<u32>>,
+}
+
+/// `[[route]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRoute {
+    /// Unique in the realm.
+    pub name: Spanned<String>,
+    /// `"METHOD /path"`, or several.
+    #[serde(rename = "match")]
+    pub matches: Spanned<Texts>,
+    /// Role → scope, or a list of roles with scope `subtree`.
+    pub allow: Option<Spanned<Listed<String>>>,
+    /// `path.X`, `query.X`, `query.X?` or `header.X`.
+    pub target: Option<Spanned<String>>,
+    /// The role that the target must have.
+    pub target_role: Option<Spanned<String>>,
+    /// Charged for a permitted request.
+    #[serde(default)]
+    pub quotas: Vec<Spanned<String>>,
+    /// Passes without a credential.
+    #[serde(default)]
+    pub public: bool,
+    /// Must be there.
+    #[serde(default)]
+    pub headers: Vec<Spanned<String>>,
+    /// `X-App-Type` is required and one of these.
+    pub app_types: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Where it goes.
+    pub upstream: Option<Spanned<String>>,
+    /// Longest body.
+    pub body_size: Option<Spanned<Size>>,
+    /// Upstream time limits.
+    pub timeouts: Option<RawTimeouts>,
+    /// Protocols that a client may change to.
+    #[serde(default)]
+    pub upgrade: Vec<Spanned<String>>,
+    /// The upstream sees the path without the base.
+    #[serde(default)]
+    pub strip_base: bool,
+    /// `false` switches it off.
+    pub enabled: Option<bool>,
+    /// The upstream sees `Authorization`.
+    #[serde(default)]
+    pub forward_authorization: bool,
+}
+
+/// `[fixture]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFixture {
+    /// Paths of account ids; the role follows from the level.
+    pub accounts: Vec<Spanned<String>>,
+}
+
+/// `[[test]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTest {
+    /// `"ROLE:ACCOUNT"`, `"anonymous"`, or several that all expect the same.
+    #[serde(rename = "as")]
+    pub callers: Spanned<Texts>,
+    /// `"METHOD /path"` behind the base, or several.
+    pub call: Spanned<Texts>,
+    /// `"permit"` or a reason.
+    pub expect: Spanned<String>,
+    /// Sent with the call.
+    #[serde(default)]
+    pub headers: Listed<String>,
+    /// The value of `X-App-Type`.
+    pub app_type: Option<String>,
+    /// The scope that the permit must have.
+    pub scope: Option<Spanned<String>>,
+    /// The upstream that the permit must go to.
+    pub upstream: Option<Spanned<String>>,
+}
+
+/// One `[[test]]`, compiled.
+#[derive(Clone, Debug)]
+pub struct PolicyTest {
+    /// Where it stands.
+    pub location: Location,
+    /// The realm that it belongs to.
+    pub realm: Box<str>,
+    /// Each caller's name with each call, ready to be judged.
+    pub calls: Vec<(String, Call)>,
+    /// What must come of each.
+    pub expect: Expectation,
+}
+
+/// What a policy test expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    /// A permit, with this scope and upstream where they are written.
+    Permit {
+        /// The scope granted.
+        scope: Option<Scope>,
+        /// The upstream's name.
+        upstream: Option<String>,
+    },
+    /// This denial.
+    Deny(Reason),
+}

@@ -1,0 +1,48 @@
+//! What the ladder says short of a permit: a denial, or a question.
+//!
+//! A denial is a value, not an error. What the client is told of it stands in `problem`; the private
+//! cause goes to the log and nowhere else.
+
+use super::method::MethodSet;
+use crate::reason::Reason;
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// What the client is told.
+    pub reason: Reason,
+    /// What the operator is told; a fixed text, never the client's input.
+    pub cause: &'static str,
+    /// What would help the client, beyond the reason.
+    pub hint: Hint,
+}
+
+/// A remedy that the policy itself holds; nothing here comes from the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// The reason says it all.
+    None,
+    /// The methods that the path has.
+    Allow(MethodSet),
+    /// The header that is missing.
+    Header(Box<str>),
+    /// The app types that the route takes.
+    AppTypes(Box<[Box<str>]>),
+}
+
+impl Denial {
+    /// A refusal that needs no hint.
+    #[must_use]
+    pub const fn new(reason: Reason, cause: &'static str) -> Self {
+        Self { reason, cause, hint: Hint::None }
+    }
+}
+
+/// What the ladder has to know before it can go on. Each answer fills one empty field of the facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whose is the presented credential?
+    Identity,
+    /// Where does this account stand? The id keeps to the grammar of ids.
+    Target(Box<str>),
+}

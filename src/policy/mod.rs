@@ -1,0 +1,23 @@
+//! The pure core: what a request is, whose it is, and whether it may pass.
+//!
+//! Live traffic, `explain`, policy tests and everything else that judges call [`ladder::decide`] or
+//! [`ladder::explain`]. Nothing here does I/O, reads a clock, logs, or knows a status code: where an
+//! answer is needed from outside, the ladder asks and is called again.
+
+pub mod access;
+pub mod credential;
+pub mod decision;
+pub mod facts;
+pub mod ladder;
+pub mod method;
+pub mod pattern;
+pub mod principal;
+pub mod rehearsal;
+pub mod route;
+pub mod snapshot;
+pub mod table;
+pub mod target;
+pub mod uri;
+
+#[cfg(test)]
+mod properties;

@@ -1,0 +1,186 @@
+//! A refusal in its wire form: status, headers and the APIs' JSON body, as plain data.
+//!
+//! Whoever holds the connection writes it; nothing here knows one.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::registry::{Entry, Registry};
+use crate::policy::credential::{Scheme, Schemes};
+use crate::policy::decision::Hint;
+use crate::reason::Reason;
+
+/// A refusal or failure on its way to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What it is.
+    pub reason: Reason,
+    /// What would help.
+    pub hint: Hint,
+    /// `WWW-Authenticate`, wherever the status is 401.
+    pub challenge: Challenge,
+}
+
+/// Which credentials a 401 asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Challenge {
+    /// The realm's name; empty where no realm owns the path.
+    pub realm: Box<str>,
+    /// What the realm takes.
+    pub schemes: Schemes,
+    /// What was presented.
+    pub presented: Option<Scheme>,
+}
+
+/// A whole reply of the gateway's own, ready to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Lower-case names and values; `content-length` is left to the writer.
+    pub headers: Vec<(&'static str, String)>,
+    /// JSON.
+    pub body: Bytes,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    result: &'a str,
+    msg: &'a str,
+    desc: &'a str,
+    data: Detail<'a>,
+}
+
+#[derive(Serialize)]
+struct Detail<'a> {
+    reason: &'static str,
+    request_id: &'a str,
+}
+
+impl Problem {
+    /// A problem without hint or challenge.
+    #[must_use]
+    pub fn plain(reason: Reason) -> Self {
+        Self { reason, hint: Hint::None, challenge: Challenge::default() }
+    }
+
+    /// Its wire form.
+    #[must_use]
+    pub fn reply(&self, registry: &Registry, request_id: &str) -> Reply {
+        let entry = registry.entry(self.reason);
+        let desc = self.desc(entry);
+        let envelope = Envelope {
+            result: &entry.result,
+            msg: &entry.msg,
+            desc: &desc,
+            data: Detail { reason: self.reason.name(), request_id },
+        };
+        let mut reply = json_reply(entry.status, &envelope, request_id);
+        if entry.status == 401 {
+            self.challenge.write(&mut reply.headers);
+        }
+        if let Hint::Allow(methods) = &self.hint {
+            reply.headers.push(("allow", methods.to_string()));
+        }
+        if let Some(seconds) = entry.retry_after {
+            reply.headers.push(("retry-after", seconds.to_string()));
+        }
+        reply
+    }
+
+    fn desc(&self, entry: &Entry) -> String {
+        match &self.hint {
+            Hint::Header(name) => format!("Add the header {}.", header_case(name)),
+            Hint::AppTypes(types) => format!("{} This call takes: {}.", entry.desc, types.join(", ")),
+            Hint::None | Hint::Allow(_) => entry.desc.clone().into_owned(),
+        }
+    }
+}
+
+/// A JSON reply that nobody may keep a copy of.
+#[must_use]
+pub fn json_reply(status: u16, body: &impl Serialize, request_id: &str) -> Reply {
+    Reply {
+        status,
+        headers: vec![
+            ("content-type", "application/json".to_owned()),
+            ("cache-control", "no-store".to_owned()),
+            ("x-request-id", request_id.to_owned()),
+        ],
+        // Strings and numbers always serialise; an empty body would still carry the status.
+        body: serde_json::to_vec(body).unwrap_or_default().into(),
+    }
+}
+
+impl Challenge {
+    /// `Basic` is asked for only when it was presented or nothing else is taken: browsers answer it with
+    /// a dialog of their own.
+    fn write(&self, headers: &mut Vec<(&'static str, String)>) {
+        let name = if self.realm.is_empty() { "portcullis" } else { &self.realm };
+        if self.schemes.token || !self.schemes.basic {
+            headers.push(("www-authenticate", format!("Token realm=\"{name}\"")));
+        }
+        if self.presented == Some(Scheme::Basic) || (self.schemes.basic && !self.schemes.token) {
+            headers.push(("www-authenticate", format!("Basic realm=\"{name}\", charset=\"UTF-8\"")));
+        }
+    }
+}
+
+/// `x-api-id` → `X-Api-Id`.
+fn header_case(name: &str) -> String {
+    let mut start = true;
+    let shown = name.chars().map(|letter| {
+        let shown = if start { letter.to_ascii_uppercase() } else { letter };
+        start = letter == '-';
+        shown
+    });
+    shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::method::{Method, MethodSet};
+
+    fn header<'a>(reply: &'a Reply, name: &str) -> Vec<&'a str> {
+        reply.headers.iter().filter(|(known, _)| *known == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    #[test]
+    fn the_body_is_the_apis_own_envelope() {
+        let reply = Problem::plain(Reason::TokenExpired).reply(&Registry::default(), "r-1");
+        let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        let expected = serde_json::json!({"result": "403", "msg": "Token has expired.",
+            "desc": "Log in again to get a new token.", "data": {"reason": "token_expired", "request_id": "r-1"}});
+        assert_eq!(body, expected);
+        assert_eq!((reply.status, header(&reply, "x-request-id")), (403, vec!["r-1"]));
+        assert!(header(&reply, "www-authenticate").is_empty());
+    }
+
+    #[test]
+    fn a_challenge_names_basic_only_when_that_makes_sense() {
+        let both = Schemes { basic: true, token: true };
+        let challenge = |schemes, presented| {
+            let challenge = Challenge { realm: "ucaas".into(), schemes, presented };
+            let problem = Problem { reason: Reason::HeaderInvalid, hint: Hint::None, challenge };
+            header(&problem.reply(&Registry::default(), "r"), "www-authenticate").join("; ")
+        };
+        assert_eq!(challenge(both, None), "Token realm=\"ucaas\"");
+        assert!(challenge(both, Some(Scheme::Basic)).ends_with("Basic realm=\"ucaas\", charset=\"UTF-8\""));
+        let basic_only = Schemes { basic: true, token: false };
+        assert_eq!(challenge(basic_only, Some(Scheme::Token)), "Basic realm=\"ucaas\", charset=\"UTF-8\"");
+    }
+
+    #[test]
+    fn hints_reach_the_client_and_retries_have_a_time() {
+        let mut allowed = MethodSet::NONE;
+        allowed.insert(Method::Get);
+        let problem = |reason, hint| Problem { reason, hint, challenge: Challenge::default() };
+        let reply = problem(Reason::MethodNotAllowed, Hint::Allow(allowed)).reply(&Registry::default(), "r");
+        assert_eq!(header(&reply, "allow"), ["GET"]);
+        let reply = problem(Reason::HeaderMissing, Hint::Header("x-api-id".into())).reply(&Registry::default(), "r");
+        assert!(String::from_utf8_lossy(&reply.body).contains("Add the header X-Api-Id."));
+        let reply = Problem::plain(Reason::StoreUnavailable).reply(&Registry::default(), "r");
+        assert_eq!(header(&reply, "retry-after"), ["1"]);
+    }
+}

@@ -1,0 +1,7 @@
+//! What the client sees of a refusal or failure.
+//!
+//! `registry` is the one table of status, result, msg and desc; `envelope` makes the wire form. Nothing
+//! outside this module knows a status code for a refusal.
+
+pub mod envelope;
+pub mod registry;

@@ -1,0 +1,204 @@
+//! The one suite both backends have to pass, and what only one of them can show. `tests/outage.rs` takes the Redis
+//! server away in every way we could think of, `tests/wire.rs` looks at what is in it and how we get there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod outage;
+mod server;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use self::server::Server;
+use super::clock::RemoteClock;
+use super::{Memory, Session, Store};
+
+/// Generous: the machine also compiles while it tests. What depends on the budget is in `outage`.
+const CALM: Duration = Duration::from_secs(5);
+
+/// Waits until `holds`, at most `within`.
+async fn eventually(fact: &str, within: Duration, holds: impl Fn() -> bool) {
+    let give_up = Instant::now() + within;
+    while !holds() {
+        assert!(Instant::now() < give_up, "not within {within:?}: {fact}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn system_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// A session that expires `in_s` seconds from now.
+fn session_for(jti: &str, in_s: u64) -> Session {
+    let started = system_ms();
+    Session { jti: jti.into(), sub: "cus-42".into(), started, expires: started / 1000 + in_s }
+}
+
+fn session(jti: &str) -> Session {
+    session_for(jti, 1200)
+}
+
+/// What holds for every backend.
+mod facts {
+    use super::*;
+
+    pub(super) async fn a_session_comes_back_as_it_was_started(store: Arc<Store>) {
+        let session = session("j1.~_-A");
+        store.start_session(&session).await.unwrap();
+        assert_eq!(store.session(&session.jti).await, Ok(Some(session)));
+    }
+
+    pub(super) async fn a_missing_session_is_none(store: Arc<Store>) {
+        assert_eq!(store.session("never").await, Ok(None));
+    }
+
+    pub(super) async fn ending_a_session_is_true_once(store: Arc<Store>) {
+        store.start_session(&session("j")).await.unwrap();
+        assert_eq!(store.end_session("j").await, Ok(true));
+        assert_eq!(store.end_session("j").await, Ok(false));
+        assert_eq!(store.session("j").await, Ok(None));
+    }
+
+    pub(super) async fn of_two_that_end_a_session_one_gets_true(store: Arc<Store>) {
+        for round in 0..100 {
+            let jti = format!("j{round}");
+            store.start_session(&session(&jti)).await.unwrap();
+            let end = || {
+                let (store, jti) = (Arc::clone(&store), jti.clone());
+                tokio::spawn(async move { store.end_session(&jti).await.unwrap() })
+            };
+            let (one, other) = (end(), end());
+            assert_eq!(u8::from(one.await.unwrap()) + u8::from(other.await.unwrap()), 1);
+        }
+    }
+
+    pub(super) async fn a_second_start_replaces_the_first(store: Arc<Store>) {
+        let first = session("j");
+        let second = Session { sub: "res-7".into(), started: first.started + 5, ..session_for("j", 7200) };
+        store.start_session(&first).await.unwrap();
+        store.start_session(&second).await.unwrap();
+        assert_eq!(store.session("j").await, Ok(Some(second)));
+        assert_eq!(store.end_session("j").await, Ok(true));
+        assert_eq!(store.end_session("j").await, Ok(false));
+    }
+
+    pub(super) async fn a_session_whose_time_is_long_over_leaves_no_record(store: Arc<Store>) {
+        let over = Session { expires: system_ms() / 1000 - 3600, ..session("j") };
+        store.start_session(&session("j")).await.unwrap();
+        store.start_session(&over).await.unwrap();
+        assert_eq!(store.session("j").await, Ok(None));
+        assert_eq!(store.end_session("j").await, Ok(false));
+    }
+
+    pub(super) async fn a_session_that_expired_a_moment_ago_is_still_there(store: Arc<Store>) {
+        let expired = Session { expires: system_ms() / 1000 - 30, ..session("j") };
+        store.start_session(&expired).await.unwrap();
+        assert_eq!(store.session("j").await, Ok(Some(expired)));
+    }
+
+    pub(super) async fn an_expiry_at_the_end_of_time_is_no_error(store: Arc<Store>) {
+        let forever = Session { expires: u64::MAX, ..session("j") };
+        store.start_session(&forever).await.unwrap();
+        assert_eq!(store.session("j").await, Ok(Some(forever)));
+    }
+
+    pub(super) async fn the_clock_is_within_a_second_of_the_system(store: Arc<Store>) {
+        assert!(store.now_ms().abs_diff(system_ms()) <= 1000);
+    }
+
+    pub(super) async fn a_running_store_is_up_and_was_reached(store: Arc<Store>) {
+        assert!(store.is_up() && store.was_reached());
+    }
+
+    pub(super) async fn run_ends_when_told(store: Arc<Store>) {
+        let ended = tokio::time::timeout(CALM, store.run(std::future::ready(()))).await;
+        assert_eq!(ended, Ok(()));
+    }
+}
+
+macro_rules! every_backend {
+    ($($fact:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                super::facts::$fact(std::sync::Arc::new(super::Store::memory())).await;
+            })+
+        }
+        mod redis_server {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                let server = super::Server::start();
+                super::facts::$fact(server.reached_store(super::CALM).await).await;
+            })+
+        }
+    };
+}
+
+every_backend! {
+    a_session_comes_back_as_it_was_started,
+    a_missing_session_is_none,
+    ending_a_session_is_true_once,
+    of_two_that_end_a_session_one_gets_true,
+    a_second_start_replaces_the_first,
+    a_session_whose_time_is_long_over_leaves_no_record,
+    a_session_that_expired_a_moment_ago_is_still_there,
+    an_expiry_at_the_end_of_time_is_no_error,
+    the_clock_is_within_a_second_of_the_system,
+    a_running_store_is_up_and_was_reached,
+    run_ends_when_told,
+}
+
+#[tokio::test]
+async fn memory_keeps_a_record_for_sixty_seconds_after_its_expiry() {
+    let now = Arc::new(AtomicU64::new(1_000_000_000));
+    let store = Store::Memory(Memory::with_clock(Arc::clone(&now)));
+    let session = Session { jti: "j".into(), sub: "a".into(), started: 1_000_000_000, expires: 1_000_020 };
+    store.start_session(&session).await.unwrap();
+    now.store(1_000_079_999, Ordering::Relaxed);
+    assert_eq!(store.now_ms(), 1_000_079_999);
+    assert_eq!(store.session("j").await, Ok(Some(session)));
+    now.store(1_000_080_000, Ordering::Relaxed);
+    assert_eq!(store.session("j").await, Ok(None));
+    assert_eq!(store.end_session("j").await, Ok(false));
+}
+
+#[tokio::test]
+async fn memory_sweeps_what_is_over_and_nothing_else() {
+    let now = Arc::new(AtomicU64::new(1_000_000_000));
+    let memory = Memory::with_clock(Arc::clone(&now));
+    for number in 0..10_000_u64 {
+        let jti = format!("j{number}").into();
+        let expires = 1_000_000 + number % 2 * 100;
+        memory.start_session(&Session { jti, sub: "a".into(), started: 0, expires });
+    }
+    assert_eq!(memory.held(), 10_000);
+    memory.sweep().await;
+    assert_eq!(memory.held(), 10_000);
+    now.fetch_add(60_000, Ordering::Relaxed);
+    memory.sweep().await;
+    assert_eq!(memory.held(), 5_000);
+    assert!(memory.session("j1").is_some() && memory.session("j2").is_none());
+    now.fetch_add(100_000, Ordering::Relaxed);
+    memory.sweep().await;
+    assert_eq!(memory.held(), 0);
+}
+
+#[test]
+fn the_remote_clock_is_corrected_by_what_is_proven_only() {
+    let clock = RemoteClock::new();
+    let off = |clock: &RemoteClock, by_ms: u64| clock.now_ms().abs_diff(system_ms() + by_ms);
+    let remote_us = |by_ms: u64| i64::try_from((system_ms() + by_ms) * 1000).unwrap();
+    assert!(off(&clock, 0) <= 50);
+    let now = Instant::now();
+    clock.measured(remote_us(7_200_000), now, now + Duration::from_millis(2));
+    assert!(off(&clock, 7_200_000) <= 50, "a quick answer is believed");
+    let now = Instant::now();
+    clock.measured(remote_us(7_200_000) + 300_000, now, now + Duration::from_secs(2));
+    assert!(off(&clock, 7_200_000) <= 50, "a slow one does not outweigh it while it fits");
+    let now = Instant::now();
+    clock.measured(remote_us(0), now, now + Duration::from_millis(2));
+    assert!(off(&clock, 0) <= 50, "and a clock set back is followed");
+}

@@ -1,0 +1,106 @@
+//! The access log: one JSON object a request.
+//!
+//! A line alone answers "why was I refused". Writing never blocks a request: lines go to a writer thread
+//! over a bounded channel, and what does not fit is dropped and counted.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+/// What is said of one request. `None` is written as `null`.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "the fields of contract section 11, by their own names")]
+pub struct AccessLine<'a> {
+    pub time: &'a str,
+    pub request_id: &'a str,
+    pub client: std::net::IpAddr,
+    pub http_version: &'static str,
+    pub realm: Option<&'a str>,
+    pub route: Option<&'a str>,
+    pub method: &'a str,
+    /// Without the query.
+    pub path: &'a str,
+    /// 499 when the client left before the reply head.
+    pub status: u16,
+    pub outcome: &'static str,
+    pub reason: Option<&'static str>,
+    /// Private: for operators only.
+    pub cause: Option<&'a str>,
+    pub role: Option<&'a str>,
+    pub account: Option<&'a str>,
+    pub credential: Option<&'a str>,
+    pub scheme: Option<&'static str>,
+    pub lineage: Option<&'a str>,
+    pub target: Option<&'a str>,
+    pub relation: &'static str,
+    pub scope: Option<&'static str>,
+    pub app_type: Option<&'a str>,
+    pub quota: Option<&'a str>,
+    /// Seconds.
+    pub duration: f64,
+    /// Seconds without the upstream's.
+    pub gateway_time: f64,
+    pub upstream: Option<&'a str>,
+    pub upstream_status: Option<u16>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub user_agent: Option<&'a str>,
+    pub revision: &'a str,
+}
+
+/// Where lines go.
+#[derive(Clone)]
+pub struct AccessLog {
+    writer: NonBlocking,
+    dropped: ErrorCounter,
+}
+
+/// Keeps the writer thread; dropping it writes what is queued.
+pub struct AccessLogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuard);
+
+const QUEUED_LINES: usize = 65_536;
+
+impl AccessLog {
+    /// Opens the log: a file to append to, or standard output.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: Option<&Path>) -> std::io::Result<(Self, AccessLogGuard)> {
+        let builder =
+            NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("access-log");
+        let (writer, guard) = match path {
+            None => builder.finish(std::io::stdout()),
+            Some(path) => builder.finish(std::fs::OpenOptions::new().create(true).append(true).open(path)?),
+        };
+        let dropped = writer.error_counter();
+        Ok((Self { writer, dropped }, AccessLogGuard(guard)))
+    }
+
+    /// Queues a line.
+    pub fn write(&self, line: &AccessLine<'_>) {
+        let mut text = Vec::with_capacity(768);
+        if serde_json::to_writer(&mut text, line).is_ok() {
+            text.push(b'\n');
+            // The writer never fails: a full queue drops the line and counts it.
+            let _ = self.writer.clone().write_all(&text);
+        }
+    }
+
+    /// How many lines were lost since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.dropped_lines() as u64
+    }
+}
+
+/// Now, as RFC 3339 in UTC.
+#[must_use]
+pub fn timestamp() -> String {
+    let now = OffsetDateTime::now_utc();
+    let whole = now.replace_millisecond(now.millisecond()).unwrap_or(now);
+    whole.format(&Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,22 @@
+//! The operational log: standard error, one line an event, colour on a terminal only.
+//!
+//! The carrier logs whole requests with their query in places, so its own messages are kept to warnings
+//! at most, whatever level the operator asks for.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+/// Starts the log. A second call, as in tests, keeps the first one.
+pub fn start_log(level: &str) {
+    let filter = EnvFilter::new(format!("{level},{CARRIER}"));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_target(false);
+    if let Err(error) = log.with_writer(std::io::stderr).try_init() {
+        tracing::debug!("the log was started before: {error}");
+    }
+}
+
+/// What may log no request: these print heads, targets and buffers.
+const CARRIER: &str = "pingora=off,pingora_core=error,pingora_proxy=off,pingora_http=off,pingora_pool=off,pingora_cache=off,\
+    pingora_runtime=error,h2=off,redis=warn";
