@@ -14,7 +14,7 @@ use super::uri::{is_host, parse_target};
 use crate::reason::Reason;
 
 /// The header fields of a request, as its carrier holds them.
-pub trait Fields {
+pub trait Fields: Sync {
     /// Calls `visit` with each field line: lower-case name and raw value, in order.
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a [u8]));
 

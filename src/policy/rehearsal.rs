@@ -84,6 +84,11 @@ impl Tree {
         Some(Arc::new(Account { lineage: Lineage::new(nodes)?, suspended: account.suspended }))
     }
 
+    /// The lineages of all accounts, in no order.
+    pub fn lineages(&self) -> impl Iterator<Item = &Lineage> {
+        self.accounts.values().map(|account| &account.lineage)
+    }
+
     fn answer(&self, id: &str) -> TargetAnswer {
         self.accounts.get(id).map_or(TargetAnswer::Unknown, |account| TargetAnswer::Known(account.lineage.clone()))
     }

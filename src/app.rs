@@ -1,0 +1,315 @@
+//! Wiring: builds each part once and hands them to pingora.
+//!
+//! Called by `main` for `serve` and `demo`. After this file nothing is global.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::apps::http_app::ServeHttp;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::background::{BackgroundService, background_service};
+use pingora::services::listening::Service;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::{Admin, Draining};
+use crate::config::load::Config;
+use crate::config::settings::{self, Settings};
+use crate::directory::records::Records;
+use crate::directory::{Directory, file};
+use crate::identity::Resolver;
+use crate::identity::password::Passwords;
+use crate::identity::sessions::Sessions;
+use crate::identity::token::Tokens;
+use crate::problem::registry::{Override, Registry};
+use crate::proxy::Gateway;
+use crate::proxy::edge::Edge;
+use crate::proxy::exchange::Live;
+use crate::proxy::hooks::Carrier;
+use crate::proxy::listener::Front;
+use crate::store::{RedisSettings, Store};
+use crate::telemetry::access_log::{AccessLog, AccessLogGuard, timestamp};
+use crate::telemetry::meters::Meters;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Upstreams;
+
+/// Bytes of a client connection's read buffer; the carrier's own default is eight times that.
+const READ_BUFFER: usize = 8 << 10;
+
+/// Why the gateway cannot start; one clear line each.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum StartError {
+    #[error("cannot listen on {address} ({key}): {error}")]
+    Listen { address: SocketAddr, key: &'static str, error: std::io::Error },
+    #[error("cannot open the access log `{path}`: {error}")]
+    AccessLog { path: String, error: std::io::Error },
+    #[error("cannot use store.url: {0}")]
+    Store(#[from] crate::store::StoreUrlError),
+    #[error("cannot start: {0}")]
+    Part(String),
+}
+
+/// A gateway, built and not yet running.
+pub struct App {
+    gateway: Arc<Gateway>,
+    store: Arc<Store>,
+    directory: Arc<Directory>,
+    accounts: Option<PathBuf>,
+    settings: Settings,
+    files: Vec<String>,
+    log_guard: AccessLogGuard,
+    extras: Vec<(String, SocketAddr, Arc<dyn ServeHttp + Send + Sync>)>,
+}
+
+impl App {
+    /// Builds everything; makes no connection and opens no port. `accounts` is the file to follow.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn build(config: Config, records: Records, accounts: Option<PathBuf>) -> Result<Self, StartError> {
+        let settings = config.settings;
+        let part = |error: &dyn std::fmt::Display| StartError::Part(error.to_string());
+        let metrics = Arc::new(Metrics::new().map_err(|error| part(&error))?);
+        let (access_log, log_guard) = AccessLog::open(settings.server.access_log.as_deref()).map_err(|error| {
+            let path = settings.server.access_log.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            StartError::AccessLog { path, error }
+        })?;
+        let store = Arc::new(open_store(&settings.store)?);
+        let directory = Arc::new(Directory::new(records));
+        let sessions = Sessions::new(Arc::clone(&store), Arc::clone(&metrics));
+        let tokens = Tokens::new(&settings.token, &metrics);
+        let registry = Registry::with(settings.reasons.iter().cloned().map(|(reason, change)| {
+            let settings::ReasonOverride { status, result, msg, desc } = change;
+            (reason, Override { status, result, msg, desc })
+        }));
+        let live = Live { meters: Meters::bind(&metrics, &config.snapshot), snapshot: config.snapshot, registry };
+        let gateway = Gateway {
+            live: ArcSwap::from_pointee(live),
+            resolver: Resolver::new(Arc::clone(&directory), sessions, tokens),
+            passwords: Passwords::new(settings.server.threads).map_err(|error| part(&error))?,
+            upstreams: Upstreams::new(&settings.upstreams, &metrics),
+            metrics,
+            access_log,
+            limits: settings.limits,
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+        };
+        let gateway = Arc::new(gateway);
+        Ok(Self { gateway, store, directory, accounts, settings, files: config.files, log_guard, extras: Vec::new() })
+    }
+
+    /// The gateway, for what is made before it runs.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Runs another small server in the same process.
+    pub fn add_server(&mut self, name: &str, address: SocketAddr, app: Arc<dyn ServeHttp + Send + Sync>) {
+        self.extras.push((name.to_owned(), address, app));
+    }
+
+    /// Runs until a signal ends it.
+    ///
+    /// # Errors
+    /// What stands in the way, a port in use above all.
+    pub fn run(self) -> Result<(), StartError> {
+        let server = &self.settings.server;
+        for address in &server.listen {
+            try_port(*address, "server.listen")?;
+        }
+        try_port(server.admin, "server.admin")?;
+        count_panics(&self.gateway);
+        let mut pingora = Server::new_with_opt_and_conf(None, carrier_conf(server));
+        pingora.bootstrap();
+        let carrier = http_proxy(&pingora.configuration, Carrier(Arc::clone(&self.gateway)));
+        let edge = Edge::new(Arc::clone(&self.gateway), carrier);
+        let mut front = Service::new("gateway".to_owned(), Front::new(edge, self.gateway.metrics.connections.clone()));
+        for address in &server.listen {
+            let listener = ListenerConfig::tcp(address.to_string());
+            front.add_listener(listener.l4_buffer(L4BufferSettings::new(READ_BUFFER, 1460)));
+        }
+        pingora.add_service(front);
+        let draining = Arc::new(Draining::default());
+        let admin = Admin {
+            gateway: Arc::clone(&self.gateway),
+            store: Arc::clone(&self.store),
+            draining: Arc::clone(&draining),
+            token: server.admin_token.clone(),
+            files: self.files,
+            loaded_at: timestamp(),
+        };
+        let extras = self.extras.into_iter().chain([("admin".to_owned(), server.admin, Arc::new(admin) as _)]);
+        for (name, address, app) in extras {
+            let mut service = Service::new(name, SmallServer(app));
+            service.add_tcp(&address.to_string());
+            service.threads = Some(1);
+            pingora.add_service(service);
+        }
+        let (store, directory, accounts) = (self.store, self.directory, self.accounts);
+        pingora.add_service(background_service(
+            "background",
+            Background { gateway: Arc::clone(&self.gateway), store, directory, accounts },
+        ));
+        for address in &server.listen {
+            tracing::info!("listening on http://{address}, admin on http://{}", server.admin);
+        }
+        let guard = Arc::new(Mutex::new(Some(self.log_guard)));
+        let signals = Signals {
+            draining,
+            pre_drain: server.pre_drain,
+            gateway: self.gateway,
+            guard: Arc::clone(&guard),
+        };
+        pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
+        close_log(&guard);
+        Ok(())
+    }
+}
+
+fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
+    Ok(match &settings.redis {
+        None => Store::memory(),
+        Some(url) => {
+            let (url, prefix) = (url.clone(), settings.prefix.clone());
+            Store::redis(RedisSettings { url, prefix, budget: settings.budget })?
+        }
+    })
+}
+
+/// The carrier would try for half a minute; an operator wants to know at once.
+fn try_port(address: SocketAddr, key: &'static str) -> Result<(), StartError> {
+    std::net::TcpListener::bind(address).map(drop).map_err(|error| StartError::Listen { address, key, error })
+}
+
+fn carrier_conf(server: &settings::Server) -> ServerConf {
+    let temporary = std::env::temp_dir();
+    let name = |kind: &str| temporary.join(format!("portcullis-{}.{kind}", std::process::id())).display().to_string();
+    ServerConf {
+        threads: server.threads,
+        upstream_keepalive_pool_size: 512,
+        // Tries, not retries; each upstream's own bound is far below.
+        max_retries: 8,
+        grace_period_seconds: Some(server.drain.as_secs()),
+        graceful_shutdown_timeout_seconds: Some(1),
+        // Used only by daemons and upgrades, and by neither here.
+        pid_file: name("pid"),
+        upgrade_sock: name("sock"),
+        ..ServerConf::default()
+    }
+}
+
+/// Counts panics and logs where they happened, without what they say: that may hold anything.
+fn count_panics(gateway: &Arc<Gateway>) {
+    let gateway = Arc::clone(gateway);
+    std::panic::set_hook(Box::new(move |panic| {
+        gateway.metrics.panics.inc();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!("panic at {place}; the request it happened in was dropped");
+    }));
+}
+
+fn close_log(guard: &Mutex<Option<AccessLogGuard>>) {
+    drop(guard.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+/// One of the small servers of this process.
+struct SmallServer(Arc<dyn ServeHttp + Send + Sync>);
+
+#[async_trait]
+impl ServeHttp for SmallServer {
+    async fn response(&self, session: &mut pingora::protocols::http::ServerSession) -> http::Response<Vec<u8>> {
+        self.0.response(session).await
+    }
+}
+
+/// Everything that goes on beside the requests, on one runtime: the store's connection lives there.
+struct Background {
+    gateway: Arc<Gateway>,
+    store: Arc<Store>,
+    directory: Arc<Directory>,
+    accounts: Option<PathBuf>,
+}
+
+#[async_trait]
+impl BackgroundService for Background {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let follow = async {
+            if let Some(path) = &self.accounts {
+                file::follow(&self.directory, path.clone()).await;
+            }
+        };
+        let stop = async {
+            // An error means that the server is gone, which is a stop as well.
+            let _ = shutdown.wait_for(|stop| *stop).await;
+        };
+        let endless = async {
+            tokio::join!(self.store.run(std::future::pending()), follow, self.gateway.upstreams.keep_looked_up());
+        };
+        tokio::select! {
+            () = stop => {}
+            () = endless => {}
+        }
+        // Requests that are still being finished need the store's connection, which this runtime drives.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// SIGTERM drains, SIGINT stops; what is not built yet is said and survived.
+struct Signals {
+    draining: Arc<Draining>,
+    pre_drain: Duration,
+    gateway: Arc<Gateway>,
+    guard: Arc<Mutex<Option<AccessLogGuard>>>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let streams = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::hangup()),
+            signal(SignalKind::quit()),
+        );
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut quit)) = streams else {
+            tracing::error!("signals cannot be caught; stop the process by force");
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
+                _ = hangup.recv() => tracing::warn!("SIGHUP: reload has no effect yet, restart instead"),
+                _ = quit.recv() => tracing::warn!("SIGQUIT: upgrade has no effect yet"),
+            }
+        }
+        tracing::info!("SIGTERM: draining");
+        self.draining.begin();
+        tokio::time::sleep(self.pre_drain).await;
+        self.exit_when_idle();
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+impl Signals {
+    /// The carrier waits out its whole grace period; nobody is served by that once no request is left.
+    fn exit_when_idle(&self) {
+        let (gateway, guard) = (Arc::clone(&self.gateway), Arc::clone(&self.guard));
+        std::thread::spawn(move || {
+            // The listeners close right after the signal was taken.
+            std::thread::sleep(Duration::from_millis(200));
+            while gateway.metrics.in_flight.get() > 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            close_log(&guard);
+            std::process::exit(0);
+        });
+    }
+}

@@ -1,0 +1,288 @@
+//! What can be typed: every verb with its options and an example.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// API gateway for the UCaaS and CPaaS APIs.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, long_about = None, propagate_version = true, max_term_width = 100)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the gateway.
+    #[command(after_help = "Examples:\n  portcullis serve\n  PORTCULLIS_TOKEN_KEY=$(openssl rand -hex 32) portcullis serve -c /etc/portcullis/gateway.toml")]
+    Serve(ServeArgs),
+    /// Run a gateway with fresh sample accounts and two sample upstreams; nothing is kept.
+    #[command(after_help = "Example:\n  portcullis demo --listen 127.0.0.1:9000 --admin 127.0.0.1:9001")]
+    Demo(DemoArgs),
+    /// Read every file and report all faults, each with its place and remedy.
+    #[command(after_help = "Examples:\n  portcullis check\n  portcullis check -c new/gateway.toml --format json\n  portcullis check --print\n\nExit codes: 0 good (warnings allowed), 2 faults.")]
+    Check(CheckArgs),
+    /// Show who may call what, on whose data.
+    #[command(after_help = "Examples:\n  portcullis routes\n  portcullis routes --role customer --path /users\n  portcullis routes --public")]
+    Routes(RoutesArgs),
+    /// Judge one request and show every check.
+    #[command(after_help = "Examples:\n  portcullis explain --as customer:cus-42 GET /ucaas/v1/customers/cus-42\n  portcullis explain --as user:usr-1 --lineage root/res-7/cus-42/usr-1 GET /ucaas/v1/meetings -H 'X-App-Type: vc'\n  portcullis explain --as anonymous POST /ucaas/v1/session/join -H 'X-Api-Id: abc'\n  portcullis explain --as credential:0a1b2c GET /cpaas/projects\n\nExit codes: 0 permit, 3 deny.")]
+    Explain(ExplainArgs),
+    /// Run the policies' own tests.
+    #[command(after_help = "Examples:\n  portcullis test\n  portcullis test --min-coverage 100\n\nExit codes: 0 all hold, 1 not.")]
+    Test(TestArgs),
+    /// List every reason for a refusal, with what the client is told.
+    Reasons(FormatArgs),
+    /// Turn a password (standard input) into a record for accounts.toml.
+    #[command(after_help = "Example:\n  printf '%s' 'correct horse' | portcullis password")]
+    Password,
+    /// Edit or list the accounts of the directory.
+    #[command(subcommand)]
+    Account(AccountVerb),
+    /// Make or list API keys.
+    #[command(subcommand)]
+    Credential(CredentialVerb),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  portcullis completions bash > /etc/bash_completion.d/portcullis")]
+    Completions(CompletionsArgs),
+}
+
+/// Which settings to read.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct ConfigArgs {
+    /// The gateway's settings.
+    #[arg(short, long, default_value = "gateway.toml", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// `serve`
+#[derive(Debug, ClapArgs)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub config: ConfigArgs,
+}
+
+/// `demo`
+#[derive(Debug, ClapArgs)]
+pub struct DemoArgs {
+    /// Address for clients.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Address for operators.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    pub admin: SocketAddr,
+}
+
+/// `check`
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub config: ConfigArgs,
+    /// How findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Print the settings in effect, secrets redacted.
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// `routes`
+#[derive(Debug, ClapArgs)]
+pub struct RoutesArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub config: ConfigArgs,
+    /// Only what needs no credential.
+    #[arg(long)]
+    pub public: bool,
+    /// Only what this role may call.
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Only paths that contain this text.
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Only what goes to this upstream.
+    #[arg(long)]
+    pub upstream: Option<String>,
+    /// How the list is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// `explain`
+#[derive(Debug, ClapArgs)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub config: ConfigArgs,
+    /// Who calls: ROLE:ACCOUNT, credential:ID or anonymous.
+    #[arg(long = "as", value_name = "WHO", default_value = "anonymous")]
+    pub caller: String,
+    /// The caller's place in the tree, root first, when no file knows the account.
+    #[arg(long, value_name = "A/B/C")]
+    pub lineage: Option<String>,
+    /// From which address it calls.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub client: std::net::IpAddr,
+    /// GET, POST, …
+    pub method: String,
+    /// Path and query as the client sends them.
+    pub path: String,
+    /// A header of the request; may be repeated.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// How the answer is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// `test`
+#[derive(Debug, ClapArgs)]
+pub struct TestArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub config: ConfigArgs,
+    /// Fail below this share, in percent, of route and role pairs that a test judges.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub min_coverage: Option<u8>,
+}
+
+/// A listing.
+#[derive(Debug, ClapArgs)]
+pub struct FormatArgs {
+    /// How the list is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// Which accounts file.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct FileArgs {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "flattened")]
+    pub config: ConfigArgs,
+    /// The accounts file; by default the one that the settings name.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+/// `account …`
+#[derive(Debug, Subcommand)]
+pub enum AccountVerb {
+    /// Add an account below another one.
+    #[command(after_help = "Example:\n  portcullis account add cus-43 --role customer --parent res-7 --email ops@customer.example --password-stdin")]
+    Add {
+        /// Its id: 1 to 64 of A-Z a-z 0-9 . _ ~ -
+        id: String,
+        /// Its role.
+        #[arg(long)]
+        role: String,
+        /// The account above it; without one it is a root.
+        #[arg(long)]
+        parent: Option<String>,
+        /// For login.
+        #[arg(long)]
+        email: Option<String>,
+        /// Read a password from standard input and store its hash.
+        #[arg(long, requires = "email")]
+        password_stdin: bool,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        file: FileArgs,
+    },
+    /// Refuse an account and everything below it.
+    Suspend {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        file: FileArgs,
+    },
+    /// Let a suspended account call again.
+    Resume {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        file: FileArgs,
+    },
+    /// Put an account, with everything below it, below another one.
+    #[command(after_help = "Examples:\n  portcullis account move cus-42 --parent res-8\n  portcullis account move cus-42 --root")]
+    Move {
+        /// Its id.
+        id: String,
+        /// The account above it from now on.
+        #[arg(long, required_unless_present = "root", conflicts_with = "root")]
+        parent: Option<String>,
+        /// Make it a root.
+        #[arg(long)]
+        root: bool,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        file: FileArgs,
+    },
+    /// List all accounts as a tree.
+    List {
+        /// How the list is written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        file: FileArgs,
+    },
+}
+
+/// `credential …`
+#[derive(Debug, Subcommand)]
+pub enum CredentialVerb {
+    /// Make an API id and key; the key is shown once and stored only as a digest.
+    #[command(after_help = "Example:\n  portcullis credential new --account cus-42 --realm ucaas --label 'billing' --not-after 2027-01-01T00:00:00Z")]
+    New {
+        /// Whose it is.
+        #[arg(long)]
+        account: String,
+        /// Where it is good; may be repeated. Without one: in every realm.
+        #[arg(long = "realm")]
+        realms: Vec<String>,
+        /// For operators.
+        #[arg(long)]
+        label: Option<String>,
+        /// Good before this time, like 2027-01-01T00:00:00Z.
+        #[arg(long)]
+        not_after: Option<String>,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        file: FileArgs,
+    },
+    /// List all credentials; keys are never shown.
+    List {
+        /// How the list is written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        file: FileArgs,
+    },
+}
+
+/// `completions`
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// bash, elvish, fish, powershell or zsh.
+    pub shell: clap_complete::Shell,
+}
+
+/// How something is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}

@@ -1,0 +1,228 @@
+//! `portcullis explain`: one request, every check, the reply and the identity headers.
+//!
+//! It judges by the files, with the same ladder as live traffic. Accounts come from the accounts file,
+//! then from the realms' fixtures, then from `--lineage`.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::args::{ExplainArgs, Format};
+use super::report::load_or_stop;
+use super::{Done, Exit, Stop};
+use crate::config::load::Config;
+use crate::directory::edit::{AccountFile, AccountRow, read_file};
+use crate::policy::credential::Scheme;
+use crate::policy::decision::Denial;
+use crate::policy::facts::Facts;
+use crate::policy::ladder::{Decision, Permit, Step, explain, rung_names};
+use crate::policy::method::Method;
+use crate::policy::principal::{Account, Lineage};
+use crate::policy::rehearsal::{Call, Tree, rehearse};
+use crate::problem::registry::{Override, Registry};
+
+/// Runs the verb.
+///
+/// # Errors
+/// Bad files, a caller that cannot be made out, or an output that cannot be written.
+pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
+    let config = load_or_stop(&args.config.config)?;
+    let mut call = Call::new(&args.method, &args.path);
+    call.client = args.client;
+    for header in &args.headers {
+        let (name, value) = header
+            .split_once(':')
+            .ok_or_else(|| Stop::usage(format!("`{header}` is no header; write -H 'Name: value'")))?;
+        call.headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let mut tree = tree(&config, args)?;
+    call.caller = caller(args, &config, &mut tree, &mut call.scheme)?;
+    let (permitted, report) = rehearse(&config.snapshot, &tree, &call, |facts, decision| {
+        let permitted = matches!(decision, Decision::Permit(_));
+        (permitted, describe(&config, facts, decision))
+    });
+    match args.format {
+        Format::Json => writeln!(out, "{report:#}")?,
+        Format::Text => write_text(&report, out)?,
+    }
+    Ok(if permitted { Exit::Ok } else { Exit::Denied })
+}
+
+/// All accounts that a target may be: the accounts file's, then the fixtures'.
+fn tree(config: &Config, args: &ExplainArgs) -> Result<Tree, Stop> {
+    let mut tree = Tree::default();
+    if let Ok(file) = read_file(&config.settings.accounts) {
+        for lineage in lineages(&file) {
+            tree.insert(lineage).map_err(Stop::failed)?;
+        }
+    }
+    let realm = owner(config, args);
+    for (name, fixture) in &config.trees {
+        if Some(&**name) == realm {
+            for lineage in fixture.lineages() {
+                // What the accounts file says of an account counts more than the fixture.
+                let _ = tree.insert(lineage.clone());
+            }
+        }
+    }
+    Ok(tree)
+}
+
+fn owner<'c>(config: &'c Config, args: &ExplainArgs) -> Option<&'c str> {
+    let path = args.path.split('?').next().unwrap_or_default();
+    config.snapshot.locate(Method::Get, path).realm?;
+    config.snapshot.realms().iter().find(|realm| realm.strip_base(path).is_some()).map(|realm| &*realm.name)
+}
+
+fn lineages(file: &AccountFile) -> Vec<Lineage> {
+    let rows = file.accounts();
+    let find = |id: &str| rows.iter().find(|row| row.id == id);
+    let climb = |row: &AccountRow| {
+        let mut nodes = vec![(row.id.clone(), row.role.clone())];
+        let mut parent = row.parent.clone();
+        while let Some(above) = parent.as_deref().and_then(find) {
+            nodes.push((above.id.clone(), above.role.clone()));
+            parent.clone_from(&above.parent);
+        }
+        Lineage::new(nodes.iter().rev().map(|(id, role)| (id.as_str(), role.as_str())))
+    };
+    rows.iter().filter_map(climb).collect()
+}
+
+fn caller(
+    args: &ExplainArgs,
+    config: &Config,
+    tree: &mut Tree,
+    scheme: &mut Option<Scheme>,
+) -> Result<Option<Arc<Account>>, Stop> {
+    let who = args.caller.as_str();
+    if who == "anonymous" {
+        return Ok(None);
+    }
+    let Some((role, id)) = who.split_once(':') else {
+        return Err(Stop::usage(format!("`{who}` is nobody; write --as ROLE:ACCOUNT, credential:ID or anonymous")));
+    };
+    if role == "credential" {
+        *scheme = Some(Scheme::Basic);
+        return credential_account(&config.settings.accounts, id, tree).map(Some);
+    }
+    if let Some(path) = &args.lineage {
+        let lineage = placed(path, role, id, owner_roles(config, args)).ok_or_else(|| {
+            Stop::usage(format!("--lineage `{path}` has to be ids joined by `/`, root first, with `{id}` last"))
+        })?;
+        tree.insert(lineage.clone()).map_err(Stop::usage)?;
+    }
+    tree.with_role(id, role).map(Some).ok_or_else(|| {
+        Stop::usage(format!("no file knows account `{id}`; add --lineage root/…/{id}, or name one of [fixture]"))
+    })
+}
+
+fn owner_roles<'c>(config: &'c Config, args: &ExplainArgs) -> &'c [Box<str>] {
+    let realm = owner(config, args);
+    config.snapshot.realms().iter().find(|known| Some(&*known.name) == realm).map_or(&[], |realm| &realm.roles)
+}
+
+/// The ancestors' roles follow from their level; only the caller's own is judged.
+fn placed(path: &str, role: &str, id: &str, roles: &[Box<str>]) -> Option<Lineage> {
+    let ids: Vec<&str> = path.split('/').collect();
+    let last = ids.len().checked_sub(1)?;
+    let role_of = |index: usize| if index == last { role } else { roles.get(index).map_or("-", |role| role) };
+    let lineage = Lineage::new(ids.iter().enumerate().map(|(index, id)| (*id, role_of(index))))?;
+    (lineage.id() == id).then_some(lineage)
+}
+
+fn credential_account(accounts: &Path, id: &str, tree: &Tree) -> Result<Arc<Account>, Stop> {
+    let file = read_file(accounts).map_err(|error| Stop { message: error.to_string(), exit: Exit::BadFiles })?;
+    let rows = file.credentials(std::time::SystemTime::now());
+    let row = rows.iter().find(|row| row.id == id);
+    let row = row.ok_or_else(|| Stop::usage(format!("`{}` has no credential with that id", accounts.display())))?;
+    let account = tree.account(&row.account).cloned();
+    account.ok_or_else(|| Stop::failed(format!("the credential's account `{}` is gone", row.account)))
+}
+
+fn describe(config: &Config, facts: &Facts<'_>, decision: &Decision) -> Value {
+    let steps = explain(facts);
+    let route = facts.place.route();
+    let rungs: Vec<Value> = rung_names()
+        .map(|name| match steps.iter().find(|rung| rung.name == name) {
+            None => json!({ "rung": name, "result": "not reached" }),
+            Some(rung) => match &rung.step {
+                Step::Pass => json!({ "rung": name, "result": "pass" }),
+                Step::Moot => json!({ "rung": name, "result": "does not apply" }),
+                Step::Permit(_) => json!({ "rung": name, "result": "permit" }),
+                Step::Ask(_) => json!({ "rung": name, "result": "unanswered" }),
+                Step::Deny(denial) => {
+                    json!({ "rung": name, "result": "DENY", "why": denial.cause, "reason": denial.reason.name() })
+                }
+            },
+        })
+        .collect();
+    json!({
+        "realm": facts.place.realm.map(|(_, realm)| &*realm.name),
+        "route": route.map(|route| &*route.name),
+        "rule": route.map(|route| route.location.to_string()),
+        "rungs": rungs,
+        "outcome": match decision {
+            Decision::Permit(permit) => permitted(config, facts, permit),
+            Decision::Deny(denial) => denied(config, denial),
+            Decision::Ask(_) => json!({ "decision": "undecided" }),
+        },
+    })
+}
+
+fn permitted(config: &Config, facts: &Facts<'_>, permit: &Permit) -> Value {
+    use crate::policy::route::Destination;
+    let upstream = match permit.destination() {
+        Destination::Upstream(index) => config.settings.upstreams.get(usize::from(index.0)).map(|up| up.name.as_str()),
+        Destination::Login | Destination::Logout => Some("answered by the gateway"),
+    };
+    let mut headers = serde_json::Map::new();
+    if let (Some(principal), Some((_, realm))) = (permit.principal(), facts.place.realm) {
+        let lineage = &principal.account.lineage;
+        headers.insert("X-Auth-Realm".into(), json!(&*realm.name));
+        headers.insert("X-Auth-Account".into(), json!(lineage.id()));
+        headers.insert("X-Auth-Role".into(), json!(lineage.role()));
+        headers.insert("X-Auth-Lineage".into(), json!(lineage.as_str()));
+        headers.insert("X-Auth-Scheme".into(), json!(principal.scheme.name()));
+        headers.insert("X-Auth-Scope".into(), json!(permit.scope().map(|scope| scope.name())));
+        if let Some(target) = permit.target() {
+            headers.insert("X-Auth-Target".into(), json!(target));
+        }
+    }
+    json!({ "decision": "permit", "upstream": upstream, "relation": permit.relation().name(), "headers": headers })
+}
+
+fn denied(config: &Config, denial: &Denial) -> Value {
+    let registry = Registry::with(config.settings.reasons.iter().cloned().map(|(reason, change)| {
+        (reason, Override { status: change.status, result: change.result, msg: change.msg, desc: change.desc })
+    }));
+    let entry = registry.entry(denial.reason);
+    json!({ "decision": "deny", "reason": denial.reason.name(), "cause": denial.cause,
+        "reply": { "status": entry.status, "result": entry.result, "msg": entry.msg, "desc": entry.desc } })
+}
+
+fn write_text(report: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    writeln!(out, "realm  {}", text(&report["realm"]))?;
+    writeln!(out, "route  {}  ({})\n", text(&report["route"]), text(&report["rule"]))?;
+    for rung in report["rungs"].as_array().into_iter().flatten() {
+        let why = rung["why"].as_str().map(|why| format!("  {why}")).unwrap_or_default();
+        writeln!(out, "  {:<12} {}{why}", text(&rung["rung"]), text(&rung["result"]))?;
+    }
+    let outcome = &report["outcome"];
+    writeln!(out)?;
+    if outcome["decision"] == "permit" {
+        writeln!(out, "PERMIT → {}  (target: {})", text(&outcome["upstream"]), text(&outcome["relation"]))?;
+        for (name, value) in outcome["headers"].as_object().into_iter().flatten() {
+            writeln!(out, "  {name}: {}", text(value))?;
+        }
+    } else {
+        let reply = &outcome["reply"];
+        writeln!(out, "DENY {}: {}", text(&outcome["reason"]), text(&outcome["cause"]))?;
+        let (status, result) = (&reply["status"], text(&reply["result"]));
+        writeln!(out, "  HTTP {status}, result {result}: {} {}", text(&reply["msg"]), text(&reply["desc"]))?;
+    }
+    Ok(())
+}

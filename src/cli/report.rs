@@ -1,0 +1,145 @@
+//! Faults as people read them: file, line, column, the source line, the remedy.
+//!
+//! Called by every verb that reads files, and by `main` before a gateway starts.
+
+use std::io::Write;
+use std::path::Path;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::Serialize;
+
+use super::{Exit, Stop};
+use crate::config::diag::{Fault, Faults, Severity};
+use crate::config::load::{Config, Disk, load};
+use crate::directory::file;
+use crate::directory::records::Records;
+
+/// Everything that a gateway would start with.
+pub struct Loaded {
+    /// Settings and policies.
+    pub config: Config,
+    /// Accounts and credentials.
+    pub records: Records,
+    /// The warnings.
+    pub warnings: Faults,
+}
+
+/// Reads settings, policies and accounts; the findings come in any case.
+///
+/// # Errors
+/// All findings, when one is a fault.
+pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
+    let (config, mut faults) = load(path, &Disk);
+    let Some(config) = config else { return Err(faults) };
+    let (records, found) = file::read(&config.settings.accounts);
+    faults.append(found);
+    match records {
+        Some(records) if !faults.any_fault() => Ok(Loaded { config, records, warnings: faults }),
+        _ => Err(faults),
+    }
+}
+
+/// Settings and policies for a verb, its faults printed.
+///
+/// # Errors
+/// Exit code 65, the faults being on standard error.
+pub fn load_or_stop(path: &Path) -> Result<Config, Stop> {
+    let (config, faults) = load(path, &Disk);
+    config.ok_or_else(|| stop(&faults))
+}
+
+/// Prints findings to standard error and gives the exit code of a bad file.
+#[must_use]
+pub fn stop(faults: &Faults) -> Stop {
+    let mut errors = anstream::stderr();
+    let message = match write_text(faults, &mut errors) {
+        Ok(()) => summary(faults),
+        Err(error) => error.to_string(),
+    };
+    Stop { message, exit: Exit::BadFiles }
+}
+
+/// "2 faults, 1 warning"
+#[must_use]
+pub fn summary(faults: &Faults) -> String {
+    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    let (bad, warned) = (faults.count(Severity::Fault), faults.count(Severity::Warning));
+    format!("{}, {}", count(bad, "fault"), count(warned, "warning"))
+}
+
+/// Writes findings like a compiler does.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn write_text(faults: &Faults, out: &mut dyn Write) -> std::io::Result<()> {
+    let renderer = Renderer::styled();
+    for fault in faults.iter() {
+        writeln!(out, "{}\n", render(fault, &renderer))?;
+    }
+    Ok(())
+}
+
+fn render(fault: &Fault, renderer: &Renderer) -> String {
+    let level = match fault.severity {
+        Severity::Fault => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = level.primary_title(fault.message.as_str());
+    let mut group = match &fault.source {
+        Some(source) => {
+            let span = visible(&source.text, &fault.span);
+            let snippet = Snippet::source(source.text.as_str()).path(source.name.as_str());
+            title.element(snippet.annotation(AnnotationKind::Primary.span(span)))
+        }
+        None => annotate_snippets::Group::with_title(title),
+    };
+    if let Some(hint) = &fault.hint {
+        group = group.element(Level::HELP.message(hint.as_str()));
+    }
+    renderer.render(&[group])
+}
+
+/// Only the first line of what is wrong is shown, on character borders.
+fn visible(text: &str, span: &std::ops::Range<usize>) -> std::ops::Range<usize> {
+    let start = (0..=span.start.min(text.len())).rev().find(|index| text.is_char_boundary(*index)).unwrap_or(0);
+    let line_end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+    let end = span.end.clamp(start, line_end);
+    let end = (end..=text.len()).find(|index| text.is_char_boundary(*index)).unwrap_or(text.len());
+    start..end
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    severity: &'static str,
+    file: Option<&'a str>,
+    line: Option<usize>,
+    column: Option<usize>,
+    message: &'a str,
+    hint: Option<&'a str>,
+}
+
+/// Writes findings as a JSON array, for editors and CI.
+///
+/// # Errors
+/// When `out` cannot be written to.
+pub fn write_json(faults: &Faults, out: &mut dyn Write) -> std::io::Result<()> {
+    let rows: Vec<Row<'_>> = faults
+        .iter()
+        .map(|fault| {
+            let place = fault.source.as_ref().map(|source| source.position(fault.span.start));
+            Row {
+                severity: match fault.severity {
+                    Severity::Fault => "fault",
+                    Severity::Warning => "warning",
+                },
+                file: fault.source.as_ref().map(|source| source.name.as_str()),
+                line: place.map(|(line, _)| line),
+                column: place.map(|(_, column)| column),
+                message: &fault.message,
+                hint: fault.hint.as_deref(),
+            }
+        })
+        .collect();
+    serde_json::to_writer_pretty(&mut *out, &rows)?;
+    writeln!(out)
+}

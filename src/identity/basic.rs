@@ -1,0 +1,35 @@
+//! API id and key against the directory: RFC 7617, digests compared in constant time.
+//!
+//! Called by the resolver. An unknown id does the work of a known one.
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::identified;
+use crate::directory::Directory;
+use crate::policy::credential::{ApiKey, Scheme};
+use crate::policy::principal::Identity;
+
+/// What an unknown id is compared with; no key has this digest, short of a broken SHA-256.
+const NOBODY: [u8; 32] = [0; 32];
+
+/// Whose credential it is. `now` in seconds since the epoch, by the store's clock.
+pub(super) fn resolve(directory: &Directory, key: &ApiKey, realm: &str, now: u64) -> Identity {
+    let presented: [u8; 32] = Sha256::digest(key.key()).into();
+    let known = key.id().and_then(|id| directory.credential(id));
+    let expected = known.as_ref().map_or(&NOBODY, |credential| &credential.digest);
+    let proved = bool::from(presented.ct_eq(expected));
+    let Some(credential) = known.filter(|_| proved) else {
+        return Identity::Invalid("unknown API id or wrong key");
+    };
+    if !credential.is_for(realm) {
+        return Identity::Invalid("the credential is not for this realm");
+    }
+    if !credential.is_current(i64::try_from(now).unwrap_or(i64::MAX)) {
+        return Identity::Expired("the credential is outside its validity period");
+    }
+    match directory.account(&credential.account) {
+        Some(account) => identified(account, Scheme::Basic, credential.id.clone()),
+        None => Identity::Invalid("the credential's account is gone"),
+    }
+}

@@ -1,0 +1,187 @@
+//! `POST {base}/login`: e-mail and password for a token.
+//!
+//! Called by `proxy::builtin`. An unknown e-mail, a wrong password and a tenant that is not the user's do
+//! the same work and say the same.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use super::Resolver;
+use super::password::{Check, Passwords};
+use crate::directory::records::{User, canonical_email};
+use crate::policy::credential::Scheme;
+use crate::policy::principal::{Account, Principal, is_id};
+use crate::policy::route::Realm;
+use crate::reason::Reason;
+
+/// What a login was asked with.
+pub struct LoginRequest<'a> {
+    /// The media type of the body, parameters included.
+    pub content_type: Option<&'a [u8]>,
+    /// The tenant: `X-Api-Id`, once; `None` when it stands twice.
+    pub api_id: Option<&'a [u8]>,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+/// A login that succeeded: the reply's body.
+#[derive(Debug, Serialize)]
+pub struct Grant {
+    result: &'static str,
+    token: String,
+    expires_in: u64,
+    user: Profile,
+    /// Who logged in, with the new session; for the log only.
+    #[serde(skip)]
+    pub principal: Principal,
+}
+
+#[derive(Debug, Serialize)]
+struct Profile {
+    user_id: String,
+    role: String,
+    customer_id: Option<String>,
+    email: String,
+}
+
+/// A login that failed: what the client is told, and the private cause.
+pub type Refusal = (Reason, &'static str);
+
+impl Resolver {
+    /// Logs a user in.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn login(&self, passwords: &Passwords, realm: &Realm, request: &LoginRequest<'_>) -> Result<Grant, Refusal> {
+        let api_id = request.api_id.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| is_id(id));
+        let api_id = api_id.ok_or((Reason::HeaderInvalid, "X-Api-Id is no id"))?;
+        let form = read_form(request.content_type, request.body).map_err(|cause| (Reason::ValidationFailed, cause))?;
+        // Everything is looked up before anything is judged, and a password is always checked.
+        let tenant = self.tenant(api_id, realm);
+        let email = canonical_email(&form.email);
+        let user = email.as_ref().and_then(|email| self.directory.user(email)).filter(|user| !user.password.is_empty());
+        let account = user.as_ref().and_then(|user| self.directory.account(&user.account));
+        let check = passwords.check(form.password, user.as_ref().map(|user| &*user.password)).await;
+        let failed = |cause| Err((Reason::LoginFailed, cause));
+        match check {
+            Check::Right => {}
+            Check::Wrong => return failed("unknown e-mail or wrong password"),
+            Check::Busy => return Err((Reason::Overloaded, "the password pool is full")),
+            Check::Failed => return Err((Reason::Internal, "a password check failed")),
+        }
+        let (Some(user), Some(account)) = (user, account) else { return failed("the account is gone") };
+        let Some(tenant) = tenant else { return failed("X-Api-Id is unknown, expired, suspended or of another realm") };
+        if *tenant != *account && !tenant.lineage.contains(&account.lineage) {
+            return failed("the user lies outside the tenant");
+        }
+        if account.suspended {
+            return failed("the account is suspended");
+        }
+        if realm.role(account.lineage.role()).is_none() {
+            return failed("the realm does not know the user's role");
+        }
+        self.grant(realm, &user, account).await
+    }
+
+    /// The account that `X-Api-Id` stands for.
+    fn tenant(&self, api_id: &str, realm: &Realm) -> Option<std::sync::Arc<Account>> {
+        let credential = self.directory.credential(api_id)?;
+        let now = i64::try_from(self.sessions.now_s()).unwrap_or(i64::MAX);
+        let account = self.directory.account(&credential.account)?;
+        (credential.is_for(&realm.name) && credential.is_current(now) && !account.suspended).then_some(account)
+    }
+
+    async fn grant(&self, realm: &Realm, user: &User, account: std::sync::Arc<Account>) -> Result<Grant, Refusal> {
+        let issued = self.tokens.issue(&account, &realm.name, self.sessions.now_ms());
+        let (token, session) = issued.map_err(|cause| (Reason::Internal, cause))?;
+        self.sessions.start(&session).await.map_err(|cause| (Reason::StoreUnavailable, cause))?;
+        let profile = Profile {
+            user_id: account.lineage.id().to_owned(),
+            role: account.lineage.role().to_owned(),
+            customer_id: account.lineage.nearest("customer").map(str::to_owned),
+            email: user.email.to_string(),
+        };
+        let principal = Principal { account, scheme: Scheme::Token, credential: session.jti.into() };
+        Ok(Grant { result: "1", token, expires_in: self.tokens.ttl_s(), user: profile, principal })
+    }
+}
+
+/// E-mail and password as the client wrote them.
+struct Form {
+    email: String,
+    password: String,
+}
+
+fn read_form(content_type: Option<&[u8]>, body: &[u8]) -> Result<Form, &'static str> {
+    let media_type = content_type.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err("the content type is not application/json");
+    }
+    serde_json::from_slice(body).map_err(|_| "the body is not an object with email and password, each once and a string")
+}
+
+impl<'de> Deserialize<'de> for Form {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Form;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with email and password")
+            }
+            // Unknown members are ignored, but a repeated one means that two readers could differ.
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Form, A::Error> {
+                let (mut email, mut password) = (None, None);
+                let mut seen = HashSet::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "email" => email = Some(map.next_value()?),
+                        "password" => password = Some(map.next_value()?),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                    if !seen.insert(name) {
+                        return Err(A::Error::custom("a member stands twice"));
+                    }
+                }
+                Ok(Form {
+                    email: email.ok_or_else(|| A::Error::missing_field("email"))?,
+                    password: password.ok_or_else(|| A::Error::missing_field("password"))?,
+                })
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_has_each_member_once_and_of_its_type() {
+        let read = |body: &str| read_form(Some(b"application/json; charset=utf-8"), body.as_bytes());
+        let form = read(r#"{"email":"a@b","password":"x","jti":1,"role":{"a":1}}"#).unwrap_or_else(|cause| panic!("{cause}"));
+        assert_eq!((form.email.as_str(), form.password.as_str()), ("a@b", "x"));
+        for bad in [
+            "", "[]", "{}", "null", r#"{"email":"a@b"}"#, r#"{"email":"a@b","password":{"$ne":null}}"#,
+            r#"{"email":"a@b","email":"c@d","password":"x"}"#, r#"{"email":"a@b","password":"x","z":1,"z":1}"#,
+            r#"{"email":"a@b","password":"x"}x"#, r#"{"email":"a@b","pass"#,
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_json_is_a_form() {
+        let body = br#"{"email":"a@b","password":"x"}"#;
+        for content_type in [None, Some(&b"text/plain"[..]), Some(b"application/x-www-form-urlencoded"), Some(b"\xff")] {
+            assert!(read_form(content_type, body).is_err());
+        }
+        assert!(read_form(Some(b"Application/JSON"), body).is_ok());
+    }
+}

@@ -1,0 +1,95 @@
+//! WHO: from a presented credential to an identity.
+//!
+//! [`Resolver::resolve`] is asked by `proxy::admit`, `login` and `logout` by `proxy::builtin`. What an
+//! answer means for the request is decided in the core; here it is only found out.
+
+pub mod basic;
+pub mod login;
+pub mod password;
+pub mod sessions;
+pub mod token;
+
+use std::sync::Arc;
+
+use self::sessions::Sessions;
+use self::token::{Claims, Tokens, Verdict};
+use crate::directory::Directory;
+use crate::policy::credential::{Presented, Scheme};
+use crate::policy::principal::{Account, Identity, Principal};
+
+/// Resolves credentials. One for the whole process.
+pub struct Resolver {
+    directory: Arc<Directory>,
+    sessions: Sessions,
+    tokens: Tokens,
+}
+
+impl Resolver {
+    /// From its parts.
+    #[must_use]
+    pub fn new(directory: Arc<Directory>, sessions: Sessions, tokens: Tokens) -> Self {
+        Self { directory, sessions, tokens }
+    }
+
+    /// The directory, for targets and logins.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The sessions, for login and logout.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The tokens, for login.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// Finds out whose a credential is, in the realm of this name.
+    pub async fn resolve(&self, presented: &Presented<'_>, realm: &str) -> Identity {
+        match presented {
+            Presented::Nothing => Identity::Invalid("nothing presented"),
+            Presented::Unreadable(cause) => Identity::Invalid(cause),
+            Presented::Basic(key) => basic::resolve(&self.directory, key, realm, self.sessions.now_s()),
+            Presented::Token(token) => match self.tokens.verify(token, realm, self.sessions.now_s()) {
+                Verdict::Good(claims) => self.session_of(&claims).await,
+                Verdict::Expired => Identity::Expired("exp is past"),
+                Verdict::Bad(cause) => Identity::Invalid(cause),
+            },
+        }
+    }
+
+    /// A genuine token still needs its session, and an account that is what it was.
+    async fn session_of(&self, claims: &Claims<'_>) -> Identity {
+        match self.sessions.look_up(&claims.jti).await {
+            Err(cause) => Identity::StoreUnavailable(cause),
+            Ok(None) => Identity::Revoked("the session is gone: logged out, evicted, or the store was emptied"),
+            Ok(Some(session)) if *session.jti != *claims.jti || *session.sub != *claims.sub => {
+                tracing::error!(jti = %claims.jti, "the store holds another session's record under this id");
+                Identity::Invalid("the session record belongs to another token")
+            }
+            Ok(Some(_)) => self.account_of(claims),
+        }
+    }
+
+    fn account_of(&self, claims: &Claims<'_>) -> Identity {
+        let Some(account) = self.directory.account(&claims.sub) else {
+            return Identity::Revoked("the account is gone");
+        };
+        if account.lineage.role() != claims.role || account.lineage.as_str() != claims.lineage {
+            return Identity::Revoked("the account has another role or place than at login");
+        }
+        identified(account, Scheme::Token, claims.jti.as_ref().into())
+    }
+}
+
+/// The last question of both schemes: is the account suspended?
+fn identified(account: Arc<Account>, scheme: Scheme, credential: Arc<str>) -> Identity {
+    let suspended = account.suspended;
+    let principal = Principal { account, scheme, credential };
+    if suspended { Identity::Suspended(principal) } else { Identity::Valid(principal) }
+}

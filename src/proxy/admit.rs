@@ -1,0 +1,98 @@
+//! Stage 2: asks the ladder, finds out what it asks for, and asks again.
+//!
+//! It decides nothing. Each question fills another field of the facts, so the loop is bounded.
+
+use super::Gateway;
+use super::exchange::Notes;
+use crate::policy::credential::Schemes;
+use crate::policy::decision::{Denial, Question};
+use crate::policy::facts::{Facts, RequestHead, TargetAnswer};
+use crate::policy::ladder::{Decision, MAX_QUESTIONS, Permit, decide, reach};
+use crate::policy::principal::Identity;
+use crate::policy::snapshot::{Snapshot, Spot};
+use crate::problem::envelope::{Challenge, Problem};
+use crate::reason::Reason;
+
+/// The verdict on a request, with what became known on the way.
+pub struct Verdict {
+    /// The permit, or what the client is told and the private cause.
+    pub outcome: Result<Permit, (Problem, &'static str)>,
+    /// For the log.
+    pub notes: Notes,
+}
+
+impl Gateway {
+    /// Judges a request by a snapshot.
+    pub(super) async fn admit(&self, head: &RequestHead<'_>, snapshot: &Snapshot) -> Verdict {
+        let mut facts = Facts::new(head, snapshot);
+        let mut decision = decide(&facts);
+        for _ in 0..MAX_QUESTIONS {
+            match decision {
+                Decision::Ask(question) => self.find_out(question, &mut facts).await,
+                Decision::Permit(_) | Decision::Deny(_) => break,
+            }
+            decision = decide(&facts);
+        }
+        let notes = notes(&facts, &decision);
+        let outcome = match decision {
+            Decision::Permit(permit) => Ok(permit),
+            Decision::Deny(denial) => Err(refusal(&facts, denial)),
+            Decision::Ask(_) => Err(refusal(&facts, Denial::new(Reason::Internal, "the ladder asked once too often"))),
+        };
+        Verdict { outcome, notes }
+    }
+
+    async fn find_out(&self, question: Question, facts: &mut Facts<'_>) {
+        match question {
+            Question::Identity => {
+                let realm = facts.place.realm.map_or("", |(_, realm)| &realm.name);
+                facts.identity = Some(self.resolver.resolve(&facts.head.presented, realm).await);
+            }
+            Question::Target(id) => {
+                let account = self.resolver.directory().account(&id);
+                facts.target = Some(match account {
+                    Some(account) => TargetAnswer::Known(account.lineage.clone()),
+                    None => TargetAnswer::Unknown,
+                });
+            }
+        }
+    }
+}
+
+/// What a denial says to the client; also used by the edge, which has no facts but a faulty head.
+#[must_use]
+pub fn refusal(facts: &Facts<'_>, denial: Denial) -> (Problem, &'static str) {
+    let (realm, schemes) = match facts.place.realm {
+        Some((_, realm)) => (realm.name.clone(), facts.place.route().map_or(realm.schemes, |route| route.schemes)),
+        None => ("".into(), Schemes::default()),
+    };
+    let challenge = Challenge { realm, schemes, presented: facts.head.presented.scheme() };
+    (Problem { reason: denial.reason, hint: denial.hint, challenge }, denial.cause)
+}
+
+fn notes(facts: &Facts<'_>, decision: &Decision) -> Notes {
+    let mut notes = Notes { realm: facts.place.realm.map(|(index, _)| index), ..Notes::default() };
+    if let Spot::Route(index, ..) = facts.place.spot {
+        notes.route = Some(index);
+    }
+    if let Some(Identity::Valid(principal) | Identity::Suspended(principal)) = &facts.identity {
+        notes.role = facts.place.realm.and_then(|(_, realm)| realm.role(principal.account.lineage.role()));
+        notes.principal = Some(principal.clone());
+    }
+    match decision {
+        Decision::Permit(permit) => {
+            notes.scope = permit.scope();
+            notes.target = permit.target().map(Into::into);
+            notes.relation = permit.relation();
+        }
+        Decision::Deny(denial) if denial.reason == Reason::ScopeForbidden => {
+            if let Ok(reach) = reach(facts) {
+                notes.scope = Some(reach.scope);
+                notes.target = reach.target.map(|target| target.into_owned().into());
+                notes.relation = reach.relation;
+            }
+        }
+        Decision::Deny(_) | Decision::Ask(_) => {}
+    }
+    notes
+}

@@ -1,0 +1,111 @@
+//! Stage 3a: the routes that the gateway answers itself, login and logout.
+//!
+//! It reads the body within bounds and hands it to `identity`; what comes of it goes to `respond`.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora::proxy::Session;
+
+use super::Gateway;
+use super::exchange::Exchange;
+use super::intake::MapFields;
+use crate::identity::login::LoginRequest;
+use crate::policy::credential::Schemes;
+use crate::policy::decision::Hint;
+use crate::policy::facts::Fields;
+use crate::policy::ladder::Permit;
+use crate::problem::envelope::{Challenge, Problem, Reply, json_reply};
+use crate::reason::Reason;
+
+/// A refusal of a built-in route, with its private cause.
+type Refusal = (Reason, &'static str);
+
+impl Gateway {
+    /// Logs in; gives the reply, or what to refuse with.
+    pub(super) async fn log_in(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        permit: &Permit,
+    ) -> Result<Reply, (Problem, &'static str)> {
+        let live = exchange.live.clone();
+        let Some(realm) = live.snapshot.realm(permit.realm()) else {
+            return Err((Problem::plain(Reason::Internal), "the permit's realm is gone"));
+        };
+        let answer = match self.read_body(session, exchange).await {
+            Err(refusal) => Err(refusal),
+            Ok(body) => {
+                let fields = MapFields(&session.req_header().headers);
+                let api_id = fields.first("x-api-id").filter(|_| fields.values("x-api-id").nth(1).is_none());
+                let request = LoginRequest { content_type: fields.first("content-type"), api_id, body: &body };
+                self.resolver.login(&self.passwords, realm, &request).await
+            }
+        };
+        let outcome = answer.as_ref().map_or_else(|(reason, _)| reason.name(), |_| "granted");
+        self.metrics.logins.with_label_values(&[&realm.name, outcome]).inc();
+        match answer {
+            Ok(grant) => {
+                exchange.notes.role = realm.role(grant.principal.account.lineage.role());
+                exchange.notes.principal = Some(grant.principal.clone());
+                Ok(json_reply(200, &grant, exchange.request_id.as_str()))
+            }
+            Err((reason, cause)) => {
+                let challenge = Challenge {
+                    realm: realm.name.clone(),
+                    schemes: Schemes { basic: false, token: true },
+                    presented: None,
+                };
+                Err((Problem { reason, hint: Hint::None, challenge }, cause))
+            }
+        }
+    }
+
+    /// Ends the session that the permit was given for.
+    pub(super) async fn log_out(&self, exchange: &Exchange, permit: &Permit) -> Result<Reply, (Problem, &'static str)> {
+        let jti = permit.principal().map_or("", |principal| &principal.credential);
+        match self.resolver.sessions().end(jti).await {
+            Ok(true) => Ok(json_reply(200, &serde_json::json!({ "result": "1" }), exchange.request_id.as_str())),
+            Ok(false) => {
+                let realm = exchange.live.snapshot.realm(permit.realm());
+                let challenge = Challenge {
+                    realm: realm.map_or_else(|| "".into(), |realm| realm.name.clone()),
+                    schemes: Schemes { basic: false, token: true },
+                    presented: None,
+                };
+                let problem = Problem { reason: Reason::TokenRevoked, hint: Hint::None, challenge };
+                Err((problem, "another logout of the session came first"))
+            }
+            Err(cause) => Err((Problem::plain(Reason::StoreUnavailable), cause)),
+        }
+    }
+
+    /// The whole body: no longer than the route allows, with no longer gaps than the limits allow, and
+    /// in no more time than four such gaps.
+    async fn read_body(&self, session: &mut Session, exchange: &mut Exchange) -> Result<BytesMut, Refusal> {
+        let expects = session.req_header().headers.get("expect");
+        if expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            let written = session.as_downstream_mut().write_continue_response().await;
+            written.map_err(|_| (Reason::RequestTimeout, "the client left before its body was asked for"))?;
+        }
+        let whole: Duration = self.limits.body_timeout.saturating_mul(4);
+        let limit = exchange.body_limit;
+        let reading = async {
+            let mut body = BytesMut::new();
+            loop {
+                match session.as_downstream_mut().read_request_body().await {
+                    Ok(Some(chunk)) if body.len() as u64 + chunk.len() as u64 > limit => {
+                        return Err((Reason::BodyTooLarge, "the body is longer than the route allows"));
+                    }
+                    Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                    Ok(None) => return Ok(body),
+                    Err(error) => return Err(super::respond::body_fault(&error)),
+                }
+            }
+        };
+        let body = tokio::time::timeout(whole, reading).await;
+        let body = body.unwrap_or(Err((Reason::RequestTimeout, "the body took too long")))?;
+        exchange.body_received = body.len() as u64;
+        Ok(body)
+    }
+}

@@ -1,0 +1,273 @@
+//! Stage 0b: the head of a request, before the carrier sees it.
+//!
+//! One deadline for the whole head, strict reading, and the JSON envelope for what cannot be read: the
+//! carrier would answer that without any hook. What reads well goes to the carrier as it came.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::Gateway;
+use super::admit::refusal;
+use super::finish::{LoggedHead, LoggedReply, app_type_token};
+use super::hooks::Carrier;
+use super::intake;
+use super::raw_head::{Progress, RawHead, progress};
+use super::respond::{DRAIN_BYTES, DRAIN_TIME};
+use crate::policy::decision::Denial;
+use crate::policy::facts::{Facts, Fault, Fields, RequestHead};
+use crate::policy::ladder::{Decision, decide};
+use crate::problem::envelope::Reply;
+use crate::reason::Reason;
+
+/// In front of the carrier.
+pub struct Edge {
+    gateway: Arc<Gateway>,
+    carrier: Arc<HttpProxy<Carrier>>,
+}
+
+/// What came of waiting for a head.
+enum Arrival {
+    /// A head with one reading; the bytes may hold more behind it.
+    Head,
+    /// A head that is refused.
+    Refused(Fault),
+    /// Nobody is there any more.
+    Gone,
+}
+
+impl Edge {
+    /// In front of this carrier.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, carrier: HttpProxy<Carrier>) -> Self {
+        Self { gateway, carrier: Arc::new(carrier) }
+    }
+
+    /// Waits for a head, with one deadline for its first byte and one for the rest.
+    async fn arrive(&self, io: &mut Stream, bytes: &mut BytesMut, head: &mut RawHead, mut shutdown: ShutdownWatch) -> Arrival {
+        let limits = &self.gateway.limits;
+        if bytes.is_empty() {
+            // One byte, so that an idle connection holds no buffer of ours.
+            let mut first = [0; 1];
+            let read = tokio::select! {
+                read = tokio::time::timeout(limits.idle_timeout, io.read(&mut first)) => read,
+                _ = shutdown.wait_for(|stop| *stop) => return Arrival::Gone,
+            };
+            match read {
+                Ok(Ok(1)) => bytes.extend_from_slice(&first),
+                _ => return Arrival::Gone,
+            }
+        }
+        match tokio::time::timeout(limits.header_timeout, self.rest_of_head(io, bytes, head)).await {
+            Ok(arrival) => arrival,
+            Err(_) => Arrival::Refused(Fault { reason: Reason::RequestTimeout, cause: "the head took longer than header_timeout" }),
+        }
+    }
+
+    async fn rest_of_head(&self, io: &mut Stream, bytes: &mut BytesMut, head: &mut RawHead) -> Arrival {
+        let limits = &self.gateway.limits;
+        let mut seen = 0;
+        loop {
+            // Empty lines in front of a request are no part of it: RFC 9112 section 2.2.
+            while seen == 0 && bytes.starts_with(b"\r\n") {
+                bytes.advance(2);
+            }
+            match progress(bytes, seen, limits) {
+                Err(fault) => {
+                    // For the log: the request line, if it is there.
+                    let _ = head.read(bytes, limits);
+                    return Arrival::Refused(fault);
+                }
+                Ok(Progress::Ends(end)) => {
+                    return match head.read(&bytes[..end], limits) {
+                        Ok(()) => Arrival::Head,
+                        Err(fault) => Arrival::Refused(fault),
+                    };
+                }
+                Ok(Progress::More) => seen = bytes.len().saturating_sub(1),
+            }
+            bytes.reserve(4 << 10);
+            match io.read_buf(bytes).await {
+                Ok(0) | Err(_) => return Arrival::Gone,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Answers a head that is refused. Whether the connection goes on.
+    async fn refuse(&self, io: &mut Stream, head: &RawHead, fault: Fault, peer: IpAddr) -> bool {
+        let gateway = &self.gateway;
+        let mut exchange = gateway.begin();
+        exchange.sender = intake::sender(peer, head, &gateway.trusted_proxies);
+        exchange.request_id = intake::request_id(&exchange.sender, head);
+        let mut judged = RequestHead::read(head.method(), head.target(), head, exchange.sender.client);
+        judged.fault = Some(fault);
+        let snapshot = Arc::clone(&exchange.live.snapshot);
+        let facts = Facts::new(&judged, &snapshot);
+        let denial = match decide(&facts) {
+            Decision::Deny(denial) => denial,
+            Decision::Permit(_) | Decision::Ask(_) => Denial::new(Reason::Internal, "a fault was not refused"),
+        };
+        let (problem, cause) = refusal(&facts, denial);
+        exchange.fail(problem.reason, cause);
+        let reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
+        let keep = keeps_connection(head, fault);
+        let body = if head.method() == "HEAD" { &[][..] } else { &reply.body };
+        let written = write(io, &reply, body, keep, gateway.limits.body_timeout).await;
+        let logged = LoggedHead {
+            version: if head.http_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            method: head.method(),
+            path: loggable_path(head.target()),
+            app_type: app_type_token(judged.app_type),
+            user_agent: head.first("user-agent").and_then(|value| std::str::from_utf8(value).ok()),
+        };
+        let status = written.then_some(reply.status);
+        let bytes_out = if written { body.len() as u64 } else { 0 };
+        gateway.record(&exchange, &logged, LoggedReply { status, bytes_out, client_gone: !written });
+        if !(keep && written) {
+            linger(io).await;
+        }
+        keep && written
+    }
+}
+
+/// The connection goes on when nothing of the request can still be on its way.
+fn keeps_connection(head: &RawHead, fault: Fault) -> bool {
+    let none_or = |name: &str, most: usize| head.values(name).count() <= most;
+    fault.reason == Reason::RequestMalformed
+        && !head.http_10
+        && none_or("transfer-encoding", 0)
+        && none_or("content-length", 0)
+        && none_or("connection", 0)
+        && none_or("upgrade", 0)
+        && head.values("host").count() == 1
+        && head.first("host").and_then(|host| std::str::from_utf8(host).ok()).is_some_and(crate::policy::uri::is_host)
+}
+
+/// The path of a target that may be anything; no query, which may hold secrets.
+fn loggable_path(target: &[u8]) -> &str {
+    let text = std::str::from_utf8(target).unwrap_or("-");
+    let text = text.split(['?', '#']).next().unwrap_or("-");
+    // `user:password@host` of an absolute form is nothing for a log.
+    match text.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("-", |slash| &rest[slash..]),
+        None if text.is_empty() => "-",
+        None => text,
+    }
+}
+
+/// Writes a reply to a client whose head no carrier holds. Whether it was written.
+async fn write(io: &mut Stream, reply: &Reply, body: &[u8], keep: bool, within: Duration) -> bool {
+    let phrase = http::StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
+    let mut text = format!("HTTP/1.1 {} {}\r\n", reply.status, phrase.unwrap_or("Refused"));
+    for (name, value) in &reply.headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let connection = if keep { "keep-alive" } else { "close" };
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    text.push_str(&format!("content-length: {}\r\ndate: {date}\r\nconnection: {connection}\r\n\r\n", reply.body.len()));
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(body);
+    let writing = async {
+        io.write_all(&bytes).await?;
+        io.flush().await
+    };
+    matches!(tokio::time::timeout(within, writing).await, Ok(Ok(())))
+}
+
+/// Half-closes and reads on for a while, so that the answer is not lost to a reset.
+async fn linger(io: &mut Stream) {
+    let reading = async {
+        if io.shutdown().await.is_err() {
+            return;
+        }
+        let mut scratch = [0; 4 << 10];
+        let mut read = 0;
+        while read <= DRAIN_BYTES {
+            match io.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => read += count as u64,
+            }
+        }
+    };
+    // Whatever is left after the time is cut off.
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+}
+
+#[async_trait]
+impl HttpServerApp for Edge {
+    async fn process_new_http(self: &Arc<Self>, session: ServerSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let (keepalive, reuses) = (session.get_keepalive(), session.get_keepalive_reuses_remaining());
+        let mut io = match session {
+            ServerSession::H1(h1) => h1.into_inner(),
+            other => return self.carrier.process_new_http(other, shutdown).await,
+        };
+        let (mut bytes, mut head) = (BytesMut::new(), RawHead::default());
+        let fault = loop {
+            match self.arrive(&mut io, &mut bytes, &mut head, shutdown.clone()).await {
+                Arrival::Gone => return None,
+                Arrival::Refused(fault) => break fault,
+                Arrival::Head => {}
+            }
+            let Some(fault) = RequestHead::read(head.method(), head.target(), &head, peer).fault else {
+                let mut session = ServerSession::new_http1(io);
+                session.set_keepalive(keepalive);
+                session.set_keepalive_reuses_remaining(reuses);
+                // The carrier parses these bytes before it reads any, body bytes behind the head included.
+                session.set_pipelined_prefix(bytes);
+                return self.carrier.process_new_http(session, shutdown).await;
+            };
+            if !self.refuse(&mut io, &head, fault, peer).await {
+                return None;
+            }
+            discard_head(&mut bytes);
+        };
+        self.refuse(&mut io, &head, fault, peer).await;
+        None
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.carrier.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        self.carrier.http_cleanup().await;
+    }
+}
+
+/// Forgets the head at the front; it ends with the first empty line.
+fn discard_head(bytes: &mut BytesMut) {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(bytes.len(), |start| start + 4);
+    bytes.advance(end);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logged_path_holds_no_query_and_no_userinfo() {
+        for (target, path) in [
+            ("/a/../b?token=x", "/a/../b"),
+            ("http://user:pass@host/a?b", "/a"),
+            ("http://user:pass@host", "-"),
+            ("", "-"),
+            ("*", "*"),
+            ("/a#secret", "/a"),
+        ] {
+            assert_eq!(loggable_path(target.as_bytes()), path);
+        }
+        assert_eq!(loggable_path(b"\xff"), "-");
+    }
+}

@@ -1,0 +1,124 @@
+//! What one request remembers from its head to its access line: the carrier's per-request context.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::policy::access::{RoleIndex, Scope};
+use crate::policy::ladder::Permit;
+use crate::policy::principal::{Principal, Relation};
+use crate::policy::snapshot::RealmIndex;
+use crate::policy::table::RouteIndex;
+use crate::problem::registry::Registry;
+use crate::policy::snapshot::Snapshot;
+use crate::reason::Reason;
+use crate::telemetry::meters::Meters;
+use crate::telemetry::request_id::RequestId;
+
+/// One policy snapshot with what is bound to it. A request sees exactly one.
+pub struct Live {
+    /// The compiled policies.
+    pub snapshot: Arc<Snapshot>,
+    /// Its metric children.
+    pub meters: Meters,
+    /// What refusals say.
+    pub registry: Registry,
+}
+
+/// Who sent a request, as far as proxies in front are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The client.
+    pub client: IpAddr,
+    /// `X-Forwarded-For` as it goes upstream: the verified chain and the peer.
+    pub chain: String,
+    /// The peer is a trusted proxy.
+    pub trusted: bool,
+}
+
+/// What became known of a request while it was judged; all of it is for the log.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    /// The realm that owns the path.
+    pub realm: Option<RealmIndex>,
+    /// The route taken.
+    pub route: Option<RouteIndex>,
+    /// The caller's role in the realm.
+    pub role: Option<RoleIndex>,
+    /// The caller.
+    pub principal: Option<Principal>,
+    /// What the route gives the role.
+    pub scope: Option<Scope>,
+    /// The account that the request names.
+    pub target: Option<Box<str>>,
+    /// How it lies to the caller's.
+    pub relation: Relation,
+}
+
+/// One request with its reply and what we remember of it.
+pub struct Exchange {
+    /// When its head was there.
+    pub started: Instant,
+    /// Its name everywhere.
+    pub request_id: RequestId,
+    /// The policies that it is judged by.
+    pub live: Arc<Live>,
+    /// Who sent it.
+    pub sender: Sender,
+    /// For the log.
+    pub notes: Notes,
+    /// The proof that it may pass, until it is forwarded or answered.
+    pub permit: Option<Permit>,
+    /// Why it was refused or failed.
+    pub reason: Option<Reason>,
+    /// The private cause of that.
+    pub cause: Option<Cow<'static, str>>,
+    /// What came of it on the upstream's side.
+    pub upstream: UpstreamSide,
+    /// Longest body allowed.
+    pub body_limit: u64,
+    /// Bytes of the body so far.
+    pub body_received: u64,
+}
+
+/// The upstream's part of an exchange.
+#[derive(Debug, Default)]
+pub struct UpstreamSide {
+    /// Servers tried.
+    pub tries: u8,
+    /// When the first was.
+    pub started: Option<Instant>,
+    /// Until the reply head.
+    pub took: Option<Duration>,
+    /// The status of the reply head.
+    pub status: Option<u16>,
+}
+
+impl Exchange {
+    /// A request of which nothing is known yet.
+    #[must_use]
+    pub fn begin(live: Arc<Live>) -> Self {
+        Self {
+            started: Instant::now(),
+            request_id: RequestId::fresh(),
+            live,
+            sender: Sender { client: IpAddr::from([0, 0, 0, 0]), chain: String::new(), trusted: false },
+            notes: Notes::default(),
+            permit: None,
+            reason: None,
+            cause: None,
+            upstream: UpstreamSide::default(),
+            body_limit: 0,
+            body_received: 0,
+        }
+    }
+
+    /// Notes why it ends short of success. The first reason stays: it is the one that the client is told.
+    pub fn fail(&mut self, reason: Reason, cause: impl Into<Cow<'static, str>>) {
+        if self.reason.is_none() {
+            self.reason = Some(reason);
+            self.cause = Some(cause.into());
+        }
+    }
+}

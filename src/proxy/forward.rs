@@ -1,0 +1,130 @@
+//! Stage 3b: a permit → what leaves for the upstream, as plain data.
+//!
+//! It needs a permit: a request without one cannot be forwarded. It knows no connection, so that every
+//! carrier sends the same headers.
+
+use http::HeaderValue;
+
+use super::exchange::{Exchange, Sender};
+use crate::policy::ladder::Permit;
+use crate::policy::route::{Realm, Route};
+
+/// What changes on a head before it leaves.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct HeadEdits {
+    /// Path and query; `None` leaves them as they came.
+    pub target: Option<String>,
+    /// Fields to set, each once, after what [`is_dropped`] names was removed.
+    pub set: Vec<(&'static str, HeaderValue)>,
+}
+
+/// Fields that are only about the connection they came on; `transfer-encoding` is the carrier's own.
+const HOP_BY_HOP: &[&str] =
+    &["connection", "http2-settings", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade"];
+
+/// What clients may not tell upstreams: their place is ours, or the proxies' before us.
+const RESERVED: &[&str] = &[
+    "cf-connecting-ip",
+    "forwarded",
+    "proxy",
+    "true-client-ip",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-request-id",
+    "x-rewrite-url",
+];
+
+/// Whether a client's field, by its lower-case name, stays behind.
+///
+/// Names with `_` all do: some upstreams read them as `-`, and then they are a second spelling.
+#[must_use]
+pub fn is_dropped(name: &str, forward_authorization: bool) -> bool {
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            name.starts_with("x-auth-")
+                || name.starts_with("x-forwarded-")
+                || name.starts_with("x-envoy-")
+                || RESERVED.contains(&name)
+                || name.contains('_')
+        }
+        Some(b'a') if name == "authorization" => !forward_authorization,
+        _ => RESERVED.contains(&name) || HOP_BY_HOP.contains(&name) || name.contains('_'),
+    }
+}
+
+/// Whether an upstream's field, by its lower-case name, stays behind.
+#[must_use]
+pub fn is_dropped_from_reply(name: &str) -> bool {
+    name.starts_with("x-auth-") || matches!(name, "keep-alive" | "proxy-connection" | "te" | "trailer" | "x-request-id")
+}
+
+/// Works out what leaves. `host` and `origin_form` are the request's, as judged.
+#[must_use]
+pub fn edits(permit: &Permit, exchange: &Exchange, realm: &Realm, route: &Route, host: &str, origin_form: &str) -> HeadEdits {
+    let Sender { chain, .. } = &exchange.sender;
+    let mut edits = HeadEdits { target: None, set: Vec::with_capacity(12) };
+    if let Some(principal) = permit.principal() {
+        let lineage = &principal.account.lineage;
+        edits.put("X-Auth-Realm", &realm.name);
+        edits.put("X-Auth-Account", lineage.id());
+        edits.put("X-Auth-Role", lineage.role());
+        edits.put("X-Auth-Lineage", lineage.as_str());
+        edits.put("X-Auth-Scheme", principal.scheme.name());
+        edits.put("X-Auth-Credential", &principal.credential);
+        if let Some(scope) = permit.scope() {
+            edits.put("X-Auth-Scope", scope.name());
+        }
+        if let Some(target) = permit.target() {
+            edits.put("X-Auth-Target", target);
+        }
+    }
+    edits.put("X-Request-Id", exchange.request_id.as_str());
+    edits.put("X-Forwarded-For", chain);
+    edits.put("X-Forwarded-Proto", "http");
+    edits.put("X-Forwarded-Host", host);
+    if route.strip_base && !realm.base.is_empty() {
+        edits.target = origin_form.strip_prefix(&*realm.base).map(str::to_owned);
+    }
+    edits
+}
+
+impl HeadEdits {
+    /// Ids, roles and names are of closed grammars, so each is a legal value; anything else is left out
+    /// rather than repaired.
+    fn put(&mut self, name: &'static str, value: &str) {
+        match HeaderValue::from_str(value) {
+            Ok(value) => self.set.push((name, value)),
+            Err(_) => tracing::error!(name, "a value of the gateway's own is no header value"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn look_alikes_of_our_headers_stay_behind_in_every_spelling() {
+        for name in [
+            "x-auth-account", "x-auth-anything", "x_auth_account", "x-auth_account", "x-forwarded-for", "x-forwarded-prefix",
+            "x-envoy-original-path", "forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-original-url",
+            "x-rewrite-url", "x-http-method-override", "x-method-override", "x-http-method", "proxy", "x-request-id",
+            "transfer_encoding", "connection", "upgrade", "te", "authorization", "http2-settings",
+        ] {
+            assert!(is_dropped(name, false), "{name}");
+        }
+        for name in ["accept", "x-app-type", "x-api-id", "cookie", "content-type", "content-length", "host", "transfer-encoding", "x-authority"] {
+            assert!(!is_dropped(name, false), "{name}");
+        }
+        assert!(!is_dropped("authorization", true));
+    }
+
+    #[test]
+    fn an_upstream_cannot_speak_for_the_gateway() {
+        assert!(is_dropped_from_reply("x-auth-account") && is_dropped_from_reply("x-request-id"));
+        assert!(!is_dropped_from_reply("set-cookie") && !is_dropped_from_reply("transfer-encoding"));
+    }
+}

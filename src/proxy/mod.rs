@@ -1,0 +1,100 @@
+//! ONE REQUEST walks these files: intake → admit → builtin | forward → respond → finish.
+//!
+//! This one holds the gateway and gives the carrier's hooks to the stages, nothing more. pingora's
+//! `HttpProxy` is the first carrier; the stages take and give plain data wherever they can.
+
+pub mod admit;
+pub mod builtin;
+pub mod edge;
+pub mod exchange;
+pub mod finish;
+pub mod forward;
+pub mod hooks;
+pub mod intake;
+pub mod listener;
+pub mod raw_head;
+pub mod respond;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use pingora::proxy::Session;
+
+use self::exchange::{Exchange, Live};
+use self::intake::MapFields;
+use crate::config::settings::Limits;
+use crate::identity::Resolver;
+use crate::identity::password::Passwords;
+use crate::policy::facts::{Body, RequestHead};
+use crate::policy::route::Destination;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Upstreams;
+
+/// Everything that a request may need, built once by `app`.
+pub struct Gateway {
+    /// The policies in effect.
+    pub live: ArcSwap<Live>,
+    /// Who calls.
+    pub resolver: Resolver,
+    /// The password pool.
+    pub passwords: Passwords,
+    /// Where requests go.
+    pub upstreams: Upstreams,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where access lines go.
+    pub access_log: AccessLog,
+    /// Bounds of a request.
+    pub limits: Limits,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Gateway {
+    /// A request begins.
+    #[must_use]
+    pub fn begin(&self) -> Exchange {
+        self.metrics.in_flight.inc();
+        Exchange::begin(self.live.load_full())
+    }
+
+    /// Judges a request and answers it, unless it is to be forwarded. `true`: it was answered.
+    pub(crate) async fn take(&self, session: &mut Session, exchange: &mut Exchange) -> pingora::Result<bool> {
+        let live = Arc::clone(&exchange.live);
+        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
+        let (verdict, body) = {
+            let header = session.req_header();
+            let fields = MapFields(&header.headers);
+            exchange.sender = intake::sender(peer.unwrap_or(exchange.sender.client), &fields, &self.trusted_proxies);
+            exchange.request_id = intake::request_id(&exchange.sender, &fields);
+            let head = RequestHead::read(header.method.as_str(), header.raw_path(), &fields, exchange.sender.client);
+            let body = if head.fault.is_some() { Body::Chunked } else { head.body };
+            (self.admit(&head, &live.snapshot).await, body)
+        };
+        exchange.notes = verdict.notes;
+        let permit = match verdict.outcome {
+            Ok(permit) => permit,
+            Err((problem, cause)) => {
+                respond::refuse(session, exchange, &problem, cause, body).await?;
+                return Ok(true);
+            }
+        };
+        let route = live.snapshot.route(permit.realm(), permit.route());
+        exchange.body_limit = route.map_or(0, |route| route.body_size);
+        let reply = match permit.destination() {
+            Destination::Upstream(_) => {
+                exchange.permit = Some(permit);
+                return Ok(false);
+            }
+            Destination::Login => self.log_in(session, exchange, &permit).await,
+            Destination::Logout => self.log_out(exchange, &permit).await,
+        };
+        match reply {
+            Ok(reply) => respond::answer(session, &reply, body, false).await?,
+            Err((problem, cause)) => respond::refuse(session, exchange, &problem, cause, body).await?,
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,131 @@
+//! Stage 4: problems and own replies → bytes on the connection, and carrier errors → problems.
+//!
+//! The only place where a reply is written to a client whose head was read; the edge writes to those
+//! whose head was not.
+
+use std::time::Duration;
+
+use pingora::http::ResponseHeader;
+use pingora::prelude::{Error, ErrorSource, ErrorType};
+use pingora::proxy::Session;
+
+use super::exchange::Exchange;
+use crate::policy::facts::Body;
+use crate::problem::envelope::{Problem, Reply};
+use crate::reason::Reason;
+
+/// How much of an owed body is read after an early answer.
+pub const DRAIN_BYTES: u64 = 64 << 10;
+/// How long.
+pub const DRAIN_TIME: Duration = Duration::from_millis(250);
+
+/// Refuses a request: notes it and answers. The connection stays open when the rest of the request is
+/// soon read.
+pub async fn refuse(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    problem: &Problem,
+    cause: &'static str,
+    body: Body,
+) -> pingora::Result<()> {
+    exchange.fail(problem.reason, cause);
+    let reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
+    answer(session, &reply, body, problem.reason == Reason::RequestTimeout).await
+}
+
+/// Writes a reply, then reads what the client still owes, within bounds.
+pub async fn answer(session: &mut Session, reply: &Reply, body: Body, close: bool) -> pingora::Result<()> {
+    let owed_too_much = matches!(body, Body::Length(length) if length > DRAIN_BYTES);
+    let downstream = session.as_downstream_mut();
+    // The carrier would close every connection that owes a body; we read it first.
+    downstream.set_close_on_response_before_downstream_finish(false);
+    if close || (owed_too_much && !downstream.is_body_done()) {
+        downstream.set_keepalive(None);
+    }
+    write(session, reply).await?;
+    if !drained(session).await {
+        session.as_downstream_mut().set_keepalive(None);
+    }
+    Ok(())
+}
+
+async fn write(session: &mut Session, reply: &Reply) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 1))?;
+    for (name, value) in &reply.headers {
+        head.append_header(*name, value.as_str())?;
+    }
+    head.set_content_length(reply.body.len())?;
+    let bodiless = session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(head), bodiless).await?;
+    if !bodiless {
+        session.write_response_body(Some(reply.body.clone()), true).await?;
+    }
+    Ok(())
+}
+
+/// Reads the rest of the body; whether all of it came.
+async fn drained(session: &mut Session) -> bool {
+    let downstream = session.as_downstream_mut();
+    if downstream.is_body_done() {
+        return true;
+    }
+    let reading = async {
+        let mut read = 0;
+        while read <= DRAIN_BYTES {
+            match downstream.read_request_body().await {
+                Ok(Some(chunk)) => read += chunk.len() as u64,
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+        false
+    };
+    tokio::time::timeout(DRAIN_TIME, reading).await.unwrap_or(false)
+}
+
+/// What an error of the carrier means: the one mapper. `None`: the client left.
+#[must_use]
+pub fn reason_of(error: &Error) -> Option<Reason> {
+    use ErrorType as T;
+    let source = error.esource();
+    match (source, error.etype()) {
+        (ErrorSource::Upstream, T::ConnectTimedout | T::TLSHandshakeTimedout | T::ReadTimedout | T::WriteTimedout) => {
+            Some(Reason::UpstreamTimeout)
+        }
+        (_, T::ConnectTimedout | T::TLSHandshakeTimedout) => Some(Reason::UpstreamTimeout),
+        (
+            _,
+            T::ConnectRefused
+            | T::ConnectNoRoute
+            | T::ConnectError
+            | T::BindError
+            | T::SocketError
+            | T::TLSHandshakeFailure
+            | T::InvalidCert
+            | T::HandshakeError
+            | T::TLSWantX509Lookup
+            | T::ConnectProxyFailure,
+        ) => Some(Reason::UpstreamUnreachable),
+        (ErrorSource::Upstream, _) => Some(Reason::UpstreamInvalid),
+        (ErrorSource::Downstream, T::ReadTimedout) => Some(Reason::RequestTimeout),
+        (ErrorSource::Downstream, T::WriteError | T::WriteTimedout | T::ReadError | T::ConnectionClosed) => None,
+        (ErrorSource::Downstream, _) => Some(Reason::RequestMalformed),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Reason::Internal),
+    }
+}
+
+/// What an error while reading a body means.
+#[must_use]
+pub fn body_fault(error: &Error) -> (Reason, &'static str) {
+    match error.etype() {
+        ErrorType::ReadTimedout => (Reason::RequestTimeout, "the body stopped coming"),
+        ErrorType::ConnectionClosed | ErrorType::ReadError => (Reason::RequestTimeout, "the client left in its body"),
+        _ => (Reason::RequestMalformed, "the body's framing cannot be read"),
+    }
+}
+
+/// The private cause of a carrier error: its kind, without the request's text.
+#[must_use]
+pub fn cause_of(error: &Error) -> String {
+    format!("{} {}", error.esource().as_str(), error.etype().as_str())
+}
