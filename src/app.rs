@@ -161,12 +161,8 @@ impl App {
             tracing::info!("listening on http://{address}, admin on http://{}", server.admin);
         }
         let guard = Arc::new(Mutex::new(Some(self.log_guard)));
-        let signals = Signals {
-            draining,
-            pre_drain: server.pre_drain,
-            gateway: self.gateway,
-            guard: Arc::clone(&guard),
-        };
+        let signals =
+            Signals { draining, pre_drain: server.pre_drain, gateway: self.gateway, guard: Arc::clone(&guard) };
         pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
         close_log(&guard);
         Ok(())

@@ -149,19 +149,19 @@ TOKEN=$(curl -s {base}/ucaas/v1/login -H 'X-Api-Id: {tenant_id}' -H 'Content-Typ
   -d '{{\"email\":\"usr-1@demo.example\",\"password\":\"{password}\"}}' | sed 's/.*\"token\":\"\\([^\"]*\\).*/\\1/')
 
 # 2. A call with the token: the sample upstream shows the identity it was given.
-curl -si {base}/ucaas/v1/meetings -H \"Authorization: Token $TOKEN\" -H 'X-App-Type: vc'
+curl -isw '\\n' {base}/ucaas/v1/meetings -H \"Authorization: Token $TOKEN\" -H 'X-App-Type: vc'
 
 # 3. A role that may not call (403, role_forbidden).
-curl -si {base}/ucaas/v1/customers -H \"Authorization: Token $TOKEN\"
+curl -isw '\\n' {base}/ucaas/v1/customers -H \"Authorization: Token $TOKEN\"
 
 # 4. A server with API id and key, and an account that it may not reach (403, scope_forbidden).
-curl -si {base}/ucaas/v1/users/usr-1 -u {server_id}:{server_key}
-curl -si {base}/ucaas/v1/users/cus-9 -u {server_id}:{server_key}
+curl -isw '\\n' {base}/ucaas/v1/users/usr-1 -u {server_id}:{server_key}
+curl -isw '\\n' {base}/ucaas/v1/users/cus-9 -u {server_id}:{server_key}
 
 # 5. A missing header (400), an invalid token (401, result 1001), an expired one (403).
-curl -si {base}/ucaas/v1/timezones
-curl -si {base}/ucaas/v1/timezones -H 'Authorization: Token abc.def.ghi'
-curl -si {base}/ucaas/v1/timezones -H 'Authorization: Token {expired}'
+curl -isw '\\n' {base}/ucaas/v1/timezones
+curl -isw '\\n' {base}/ucaas/v1/timezones -H 'Authorization: Token abc.def.ghi'
+curl -isw '\\n' {base}/ucaas/v1/timezones -H 'Authorization: Token {expired}'
 
 # 6. For operators.
 curl -s http://{admin}/readyz; curl -s http://{admin}/policy; curl -s http://{admin}/metrics | grep ^portcullis_requests

@@ -1,15 +1,63 @@
-//! Portcullis.
-pub mod admin;
-pub mod app;
-pub mod cli;
-pub mod config;
-pub mod demo;
-pub mod directory;
-pub mod identity;
-pub mod policy;
-pub mod problem;
-pub mod proxy;
+//! Portcullis: the gateway in front of the UCaaS and CPaaS APIs.
+//!
+//! # The map
+//!
+//! 1. [`proxy::edge`] and [`proxy::intake`] turn bytes into a request head: one canonical path, one
+//!    client address, at most one credential.
+//! 2. [`proxy::admit`] asks [`policy::ladder::decide`]. The core answers *permit*, *deny* or *ask*. On *ask*
+//!    the shell finds out (who is this? where does that account stand?) and asks again.
+//! 3. A permit goes to [`proxy::forward`] or [`proxy::builtin`], a denial to [`proxy::respond`].
+//! 4. [`proxy::finish`] writes one access line and one metric record, whatever happened.
+//!
+//! Deliberately absent: [`policy`] does no I/O and reads no clock. Nothing outside `policy` decides. Nothing
+//! outside [`problem`] knows a status code for a refusal.
+//!
+//! # The floors
+//!
+//! A module uses only modules of a lower floor; modules of one floor are strangers. A test walks the
+//! sources and holds them to it, and to the doors below. The list is in reading order, bottom up.
+//!
+//! | floor | module | what it is |
+//! |---|---|---|
+//! | 0 | [`reason`] | the closed list of reasons that everything is keyed by |
+//! | 1 | [`policy`] | the pure core: facts, routes, access, the ladder |
+//! | 2 | [`telemetry`] | metrics, access log, operational log, request ids |
+//! | 3 | [`problem`] | what the client sees of a refusal |
+//! | 3 | [`store`] | sessions, in memory or in Redis behind the same few verbs |
+//! | 4 | [`config`] | operators' files in, compiled things out |
+//! | 5 | [`directory`] | accounts and credentials |
+//! | 5 | [`upstream`] | upstream name → the server whose turn it is |
+//! | 6 | [`identity`] | credential → identity; login |
+//! | 7 | [`proxy`] | ONE REQUEST walks its files |
+//! | 7 | [`cli`] | one file a verb, all over the same engine |
+//! | 8 | [`admin`] | the operators' listener |
+//! | 9 | [`app`] | wiring |
+//! | 10 | [`demo`] | the shipped policies with fresh accounts and sample upstreams |
+//!
+//! Doors: only `store` names `redis`; only `proxy`, `admin`, `app` and `demo` name `pingora`; `policy` names
+//! neither, nor tokio, serde, tracing, the file system, the environment or a clock.
+
 pub mod reason;
-pub mod store;
+
+pub mod policy;
+
 pub mod telemetry;
+
+pub mod problem;
+pub mod store;
+
+pub mod config;
+
+pub mod directory;
 pub mod upstream;
+
+pub mod identity;
+
+pub mod cli;
+pub mod proxy;
+
+pub mod admin;
+
+pub mod app;
+
+pub mod demo;

@@ -47,7 +47,15 @@ fn run(verb: &Verb) -> Result<Exit, Stop> {
             start_log("warn");
             demo::build(args)?
         }
-        other => return cli::run(other, &mut anstream::stdout()),
+        Verb::Check(_)
+        | Verb::Routes(_)
+        | Verb::Explain(_)
+        | Verb::Test(_)
+        | Verb::Reasons(_)
+        | Verb::Password
+        | Verb::Account(_)
+        | Verb::Credential(_)
+        | Verb::Completions(_) => return cli::run(verb, &mut anstream::stdout()),
     };
     app.run().map_err(Stop::failed)?;
     Ok(Exit::Ok)

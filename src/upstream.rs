@@ -126,7 +126,11 @@ impl Upstream {
             match tokio::net::lookup_host(&server.address).await {
                 Ok(addresses) => found.extend(addresses.map(|address| (address, server.weight))),
                 Err(error) => {
-                    tracing::warn!(upstream = &*self.name, server = server.address, "cannot look the server up: {error}");
+                    tracing::warn!(
+                        upstream = &*self.name,
+                        server = server.address,
+                        "cannot look the server up: {error}"
+                    );
                 }
             }
         }

@@ -18,22 +18,32 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run the gateway.
-    #[command(after_help = "Examples:\n  portcullis serve\n  PORTCULLIS_TOKEN_KEY=$(openssl rand -hex 32) portcullis serve -c /etc/portcullis/gateway.toml")]
+    #[command(
+        after_help = "Examples:\n  portcullis serve\n  PORTCULLIS_TOKEN_KEY=$(openssl rand -hex 32) portcullis serve -c /etc/portcullis/gateway.toml"
+    )]
     Serve(ServeArgs),
     /// Run a gateway with fresh sample accounts and two sample upstreams; nothing is kept.
     #[command(after_help = "Example:\n  portcullis demo --listen 127.0.0.1:9000 --admin 127.0.0.1:9001")]
     Demo(DemoArgs),
     /// Read every file and report all faults, each with its place and remedy.
-    #[command(after_help = "Examples:\n  portcullis check\n  portcullis check -c new/gateway.toml --format json\n  portcullis check --print\n\nExit codes: 0 good (warnings allowed), 2 faults.")]
+    #[command(
+        after_help = "Examples:\n  portcullis check\n  portcullis check -c new/gateway.toml --format json\n  portcullis check --print\n\nExit codes: 0 good (warnings allowed), 2 faults."
+    )]
     Check(CheckArgs),
     /// Show who may call what, on whose data.
-    #[command(after_help = "Examples:\n  portcullis routes\n  portcullis routes --role customer --path /users\n  portcullis routes --public")]
+    #[command(
+        after_help = "Examples:\n  portcullis routes\n  portcullis routes --role customer --path /users\n  portcullis routes --public"
+    )]
     Routes(RoutesArgs),
     /// Judge one request and show every check.
-    #[command(after_help = "Examples:\n  portcullis explain --as customer:cus-42 GET /ucaas/v1/customers/cus-42\n  portcullis explain --as user:usr-1 --lineage root/res-7/cus-42/usr-1 GET /ucaas/v1/meetings -H 'X-App-Type: vc'\n  portcullis explain --as anonymous POST /ucaas/v1/session/join -H 'X-Api-Id: abc'\n  portcullis explain --as credential:0a1b2c GET /cpaas/projects\n\nExit codes: 0 permit, 3 deny.")]
+    #[command(
+        after_help = "Examples:\n  portcullis explain --as customer:cus-42 GET /ucaas/v1/customers/cus-42\n  portcullis explain --as user:usr-1 --lineage root/res-7/cus-42/usr-1 GET /ucaas/v1/meetings -H 'X-App-Type: vc'\n  portcullis explain --as anonymous POST /ucaas/v1/session/join -H 'X-Api-Id: abc'\n  portcullis explain --as credential:0a1b2c GET /cpaas/projects\n\nExit codes: 0 permit, 3 deny."
+    )]
     Explain(ExplainArgs),
     /// Run the policies' own tests.
-    #[command(after_help = "Examples:\n  portcullis test\n  portcullis test --min-coverage 100\n\nExit codes: 0 all hold, 1 not.")]
+    #[command(
+        after_help = "Examples:\n  portcullis test\n  portcullis test --min-coverage 100\n\nExit codes: 0 all hold, 1 not."
+    )]
     Test(TestArgs),
     /// List every reason for a refusal, with what the client is told.
     Reasons(FormatArgs),
@@ -176,7 +186,9 @@ pub struct FileArgs {
 #[derive(Debug, Subcommand)]
 pub enum AccountVerb {
     /// Add an account below another one.
-    #[command(after_help = "Example:\n  portcullis account add cus-43 --role customer --parent res-7 --email ops@customer.example --password-stdin")]
+    #[command(
+        after_help = "Example:\n  portcullis account add cus-43 --role customer --parent res-7 --email ops@customer.example --password-stdin"
+    )]
     Add {
         /// Its id: 1 to 64 of A-Z a-z 0-9 . _ ~ -
         id: String,
@@ -213,7 +225,9 @@ pub enum AccountVerb {
         file: FileArgs,
     },
     /// Put an account, with everything below it, below another one.
-    #[command(after_help = "Examples:\n  portcullis account move cus-42 --parent res-8\n  portcullis account move cus-42 --root")]
+    #[command(
+        after_help = "Examples:\n  portcullis account move cus-42 --parent res-8\n  portcullis account move cus-42 --root"
+    )]
     Move {
         /// Its id.
         id: String,
@@ -242,7 +256,9 @@ pub enum AccountVerb {
 #[derive(Debug, Subcommand)]
 pub enum CredentialVerb {
     /// Make an API id and key; the key is shown once and stored only as a digest.
-    #[command(after_help = "Example:\n  portcullis credential new --account cus-42 --realm ucaas --label 'billing' --not-after 2027-01-01T00:00:00Z")]
+    #[command(
+        after_help = "Example:\n  portcullis credential new --account cus-42 --realm ucaas --label 'billing' --not-after 2027-01-01T00:00:00Z"
+    )]
     New {
         /// Whose it is.
         #[arg(long)]

@@ -33,7 +33,11 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Done {
         let routes: usize = config.snapshot.realms().iter().map(|realm| realm.routes.len()).sum();
         let (realms, tests) = (config.snapshot.realms().len(), config.tests.len());
         let revision = config.snapshot.revision();
-        writeln!(out, "good: {realms} realms, {routes} routes, {tests} tests, revision {revision}; {}", summary(&faults))?;
+        writeln!(
+            out,
+            "good: {realms} realms, {routes} routes, {tests} tests, revision {revision}; {}",
+            summary(&faults)
+        )?;
     }
     Ok(Exit::Ok)
 }
@@ -61,10 +65,16 @@ fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<(
     writeln!(out, "head_size = \"{}B\"\nhead_lines = {}", limits.head_size, limits.head_lines)?;
     writeln!(out, "target_size = \"{}B\"\nbody_size = \"{}B\"\n", limits.target_size, limits.body_size)?;
     writeln!(out, "[token]\nissuer = {:?}\nttl = \"{}s\"", token.issuer, token.ttl.as_secs())?;
-    let keys: Vec<String> = token.keys.iter().map(|(id, _)| format!("{{ id = {id:?}, secret = \"(redacted)\" }}")).collect();
+    let keys: Vec<String> =
+        token.keys.iter().map(|(id, _)| format!("{{ id = {id:?}, secret = \"(redacted)\" }}")).collect();
     writeln!(out, "keys = [{}]\n", keys.join(", "))?;
     let url = store.redis.as_deref().map_or_else(|| "memory:".to_owned(), without_password);
-    writeln!(out, "[store]\nurl = {url:?}\nbudget = \"{}ms\"\nprefix = {:?}\n", store.budget.as_millis(), store.prefix)?;
+    writeln!(
+        out,
+        "[store]\nurl = {url:?}\nbudget = \"{}ms\"\nprefix = {:?}\n",
+        store.budget.as_millis(),
+        store.prefix
+    )?;
     writeln!(out, "[directory]\nurl = \"file:{}\"", accounts.display())?;
     for upstream in upstreams {
         let servers: Vec<String> = upstream
@@ -72,9 +82,16 @@ fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<(
             .iter()
             .map(|server| format!("{{ address = {:?}, weight = {} }}", server.address, server.weight))
             .collect();
-        writeln!(out, "\n[upstreams.{}]\nservers = [{}]\nretries = {}", upstream.name, servers.join(", "), upstream.retries)?;
+        writeln!(
+            out,
+            "\n[upstreams.{}]\nservers = [{}]\nretries = {}",
+            upstream.name,
+            servers.join(", "),
+            upstream.retries
+        )?;
         let times = upstream.timeouts;
-        let [connect, read, write, idle] = [times.connect, times.read, times.write, times.idle].map(|time| time.as_millis());
+        let [connect, read, write, idle] =
+            [times.connect, times.read, times.write, times.idle].map(|time| time.as_millis());
         writeln!(
             out,
             "timeouts = {{ connect = \"{connect}ms\", read = \"{read}ms\", write = \"{write}ms\", idle = \"{idle}ms\" }}"

@@ -84,7 +84,12 @@ pub fn run(verb: &Verb, out: &mut dyn Write) -> Done {
         Verb::Account(args) => account::run(args, out),
         Verb::Credential(args) => credential::run(args, out),
         Verb::Completions(args) => {
-            clap_complete::generate(args.shell, &mut <args::Args as clap::CommandFactory>::command(), "portcullis", out);
+            clap_complete::generate(
+                args.shell,
+                &mut <args::Args as clap::CommandFactory>::command(),
+                "portcullis",
+                out,
+            );
             Ok(Exit::Ok)
         }
     }

@@ -44,9 +44,8 @@ fn answered_by<'c>(route: &Route, config: &'c Config) -> &'c str {
 
 fn chosen(args: &RoutesArgs, realm: &Realm, route: &Route, config: &Config) -> bool {
     let role = args.role.as_deref();
-    let reaches = role.is_none_or(|role| {
-        route.public || realm.role(role).and_then(|role| route.access.scope(role)).is_some()
-    });
+    let reaches =
+        role.is_none_or(|role| route.public || realm.role(role).and_then(|role| route.access.scope(role)).is_some());
     let paths = || route.matches.iter().map(|(_, pattern)| format!("{}{pattern}", realm.base));
     (!args.public || route.public)
         && reaches
@@ -75,7 +74,10 @@ fn text(args: &RoutesArgs, config: &Config, out: &mut dyn Write) -> std::io::Res
         }
         writeln!(out)?;
     }
-    writeln!(out, "own: its own account · below: accounts under it · subtree: both · any: every account · public: no credential")
+    writeln!(
+        out,
+        "own: its own account · below: accounts under it · subtree: both · any: every account · public: no credential"
+    )
 }
 
 fn cell(realm: &Realm, route: &Route, role: &str) -> String {
@@ -113,7 +115,11 @@ fn json(args: &RoutesArgs, config: &Config, out: &mut dyn Write) -> std::io::Res
                 realm: &realm.name,
                 route: &route.name,
                 location: route.location.to_string(),
-                matches: route.matches.iter().map(|(method, pattern)| format!("{method} {}{pattern}", realm.base)).collect(),
+                matches: route
+                    .matches
+                    .iter()
+                    .map(|(method, pattern)| format!("{method} {}{pattern}", realm.base))
+                    .collect(),
                 public: route.public,
                 enabled: route.enabled,
                 upstream: answered_by(route, config),

@@ -76,6 +76,7 @@ impl<'i> Block<'i> {
     pub fn take_tables(&mut self, key: &str, faults: &mut Faults) -> Vec<Block<'i>> {
         let Some((_, value)) = self.table.remove_entry(key) else { return Vec::new() };
         let span = value.span();
+        #[allow(clippy::wildcard_enum_match_arm, reason = "whatever else TOML has, it is no list")]
         match value.into_inner() {
             DeValue::Array(items) => {
                 items.into_iter().filter_map(|item| self.as_table(item, &format!("[[{key}]]"), faults)).collect()
@@ -109,6 +110,7 @@ impl<'i> Block<'i> {
 
     fn as_table(&self, value: Spanned<DeValue<'i>>, label: &str, faults: &mut Faults) -> Option<Block<'i>> {
         let span = value.span();
+        #[allow(clippy::wildcard_enum_match_arm, reason = "whatever else TOML has, it is no table")]
         match value.into_inner() {
             DeValue::Table(table) => Some(Block { source: Arc::clone(&self.source), table, span }),
             _ => {

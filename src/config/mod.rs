@@ -9,6 +9,7 @@ mod compile_route;
 mod compile_test;
 pub mod diag;
 mod gateway_file;
+mod gateway_services;
 pub mod load;
 pub mod policy_file;
 mod raw;

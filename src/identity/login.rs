@@ -55,7 +55,12 @@ impl Resolver {
     ///
     /// # Errors
     /// Why not.
-    pub async fn login(&self, passwords: &Passwords, realm: &Realm, request: &LoginRequest<'_>) -> Result<Grant, Refusal> {
+    pub async fn login(
+        &self,
+        passwords: &Passwords,
+        realm: &Realm,
+        request: &LoginRequest<'_>,
+    ) -> Result<Grant, Refusal> {
         let api_id = request.api_id.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| is_id(id));
         let api_id = api_id.ok_or((Reason::HeaderInvalid, "X-Api-Id is no id"))?;
         let form = read_form(request.content_type, request.body).map_err(|cause| (Reason::ValidationFailed, cause))?;
@@ -121,7 +126,8 @@ fn read_form(content_type: Option<&[u8]>, body: &[u8]) -> Result<Form, &'static 
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err("the content type is not application/json");
     }
-    serde_json::from_slice(body).map_err(|_| "the body is not an object with email and password, each once and a string")
+    serde_json::from_slice(body)
+        .map_err(|_| "the body is not an object with email and password, each once and a string")
 }
 
 impl<'de> Deserialize<'de> for Form {
@@ -165,12 +171,20 @@ mod tests {
     #[test]
     fn a_form_has_each_member_once_and_of_its_type() {
         let read = |body: &str| read_form(Some(b"application/json; charset=utf-8"), body.as_bytes());
-        let form = read(r#"{"email":"a@b","password":"x","jti":1,"role":{"a":1}}"#).unwrap_or_else(|cause| panic!("{cause}"));
+        let form =
+            read(r#"{"email":"a@b","password":"x","jti":1,"role":{"a":1}}"#).unwrap_or_else(|cause| panic!("{cause}"));
         assert_eq!((form.email.as_str(), form.password.as_str()), ("a@b", "x"));
         for bad in [
-            "", "[]", "{}", "null", r#"{"email":"a@b"}"#, r#"{"email":"a@b","password":{"$ne":null}}"#,
-            r#"{"email":"a@b","email":"c@d","password":"x"}"#, r#"{"email":"a@b","password":"x","z":1,"z":1}"#,
-            r#"{"email":"a@b","password":"x"}x"#, r#"{"email":"a@b","pass"#,
+            "",
+            "[]",
+            "{}",
+            "null",
+            r#"{"email":"a@b"}"#,
+            r#"{"email":"a@b","password":{"$ne":null}}"#,
+            r#"{"email":"a@b","email":"c@d","password":"x"}"#,
+            r#"{"email":"a@b","password":"x","z":1,"z":1}"#,
+            r#"{"email":"a@b","password":"x"}x"#,
+            r#"{"email":"a@b","pass"#,
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }
@@ -179,7 +193,8 @@ mod tests {
     #[test]
     fn only_json_is_a_form() {
         let body = br#"{"email":"a@b","password":"x"}"#;
-        for content_type in [None, Some(&b"text/plain"[..]), Some(b"application/x-www-form-urlencoded"), Some(b"\xff")] {
+        for content_type in [None, Some(&b"text/plain"[..]), Some(b"application/x-www-form-urlencoded"), Some(b"\xff")]
+        {
             assert!(read_form(content_type, body).is_err());
         }
         assert!(read_form(Some(b"Application/JSON"), body).is_ok());

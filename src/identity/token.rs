@@ -272,7 +272,10 @@ mod tests {
             r#"{"typ":"JWT","alg":"HS256","kid":"../k"}"#,
             "[]",
         ] {
-            assert!(matches!(tokens.verify(&forged(header, &claims(|_| {}), "x"), "r", 200), Verdict::Bad(_)), "{header}");
+            assert!(
+                matches!(tokens.verify(&forged(header, &claims(|_| {}), "x"), "r", 200), Verdict::Bad(_)),
+                "{header}"
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use super::credential::Presented;
 use super::method::Method;
-use super::principal::{Identity, Lineage};
+use super::principal::{Identity, Lineage, Principal};
 use super::snapshot::{Place, Snapshot};
 use super::uri::{is_host, parse_target};
 use crate::reason::Reason;
@@ -262,5 +262,14 @@ impl<'a> Facts<'a> {
             _ => Place::NOWHERE,
         };
         Self { head, place, identity: None, target: None }
+    }
+
+    /// The caller, once it proved genuine.
+    #[must_use]
+    pub const fn principal(&self) -> Option<&Principal> {
+        match &self.identity {
+            Some(Identity::Valid(principal)) => Some(principal),
+            _ => None,
+        }
     }
 }

@@ -3,17 +3,15 @@
 //! [`decide`] is called by live traffic, `explain` and every policy tool; no other code decides. A
 //! [`Permit`] is the proof that all rungs passed: it cannot be made outside this file.
 
-use std::borrow::Cow;
-
-use super::access::{RoleIndex, Scope};
+use super::access::Scope;
 use super::credential::{Presented, Scheme};
 use super::decision::{Denial, Hint, Question};
-use super::facts::{AppType, Body, Facts, TargetAnswer};
-use super::principal::{Identity, Principal, Relation, is_id};
+use super::facts::{AppType, Body, Facts};
+use super::principal::{Identity, Principal, Relation};
+use super::reach::{Halt, reach};
 use super::route::{Destination, Route};
 use super::snapshot::{RealmIndex, Spot};
-use super::table::{Parameters, RouteIndex};
-use super::target::{self, TargetFault};
+use super::table::RouteIndex;
 use crate::reason::Reason;
 
 /// What is to become of a request.
@@ -105,6 +103,15 @@ pub struct Rung {
     pub name: &'static str,
     /// What it said.
     pub step: Step,
+}
+
+impl From<Halt> for Step {
+    fn from(halt: Halt) -> Self {
+        match halt {
+            Halt::Deny(denial) => Step::Deny(denial),
+            Halt::Ask(question) => Step::Ask(question),
+        }
+    }
 }
 
 type Check = fn(&Facts<'_>) -> Step;
@@ -261,21 +268,17 @@ fn role(facts: &Facts<'_>) -> Step {
     if protected(facts).is_none() {
         return Step::Moot;
     }
-    let (Some((_, realm)), Some(principal)) = (facts.place.realm, principal(facts)) else { return Step::Moot };
+    let (Some((_, realm)), Some(principal)) = (facts.place.realm, facts.principal()) else { return Step::Moot };
     let Some(role) = realm.role(principal.account.lineage.role()) else {
         return deny(Reason::RoleForbidden, "the realm does not know the role");
     };
-    if granted(facts, role).is_none() {
+    if facts.place.route().and_then(|route| route.access.scope(role)).is_none() {
         return deny(Reason::RoleForbidden, "the route does not allow the role");
     }
     if !realm.admits_network(role, facts.head.client) {
         return deny(Reason::RoleForbidden, "the role may not call from this network");
     }
     Step::Pass
-}
-
-fn granted(facts: &Facts<'_>, role: RoleIndex) -> Option<Scope> {
-    facts.place.route()?.access.scope(role)
 }
 
 fn scope(facts: &Facts<'_>) -> Step {
@@ -293,7 +296,7 @@ fn scope(facts: &Facts<'_>) -> Step {
                 Relation::None | Relation::Below | Relation::Outside => "the target account is out of scope",
             },
         ),
-        Err(step) => *step,
+        Err(halt) => halt.into(),
     }
 }
 
@@ -321,7 +324,7 @@ fn admit(facts: &Facts<'_>) -> Step {
         relation: Relation::None,
     };
     if !route.public {
-        let Some(principal) = principal(facts) else { return deny(Reason::Internal, "no identity at the last rung") };
+        let Some(principal) = facts.principal() else { return deny(Reason::Internal, "no identity at the last rung") };
         match reach(facts) {
             Ok(reach) if reach.allows() => {
                 permit.scope = Some(reach.scope);
@@ -335,94 +338,8 @@ fn admit(facts: &Facts<'_>) -> Step {
     Step::Permit(permit)
 }
 
-/// How far the caller reaches, and how the named account lies to it.
-#[derive(Clone, Debug)]
-pub struct Reach<'a> {
-    /// What the route gives the role.
-    pub scope: Scope,
-    /// The account named.
-    pub target: Option<Cow<'a, str>>,
-    /// Its place relative to the caller.
-    pub relation: Relation,
-}
-
-impl Reach<'_> {
-    const fn allows(&self) -> bool {
-        match (self.scope, self.relation) {
-            (_, Relation::None)
-            | (Scope::Any, _)
-            | (Scope::Own | Scope::Subtree, Relation::Myself)
-            | (Scope::Below | Scope::Subtree, Relation::Below) => true,
-            (Scope::Own, Relation::Below | Relation::Outside | Relation::Unknown)
-            | (Scope::Below, Relation::Myself | Relation::Outside | Relation::Unknown)
-            | (Scope::Subtree, Relation::Outside | Relation::Unknown) => false,
-        }
-    }
-}
-
-/// Works the reach out of the facts; also what the access log says of it.
-///
-/// # Errors
-/// The step to take instead: a refusal, or the question where the target stands.
-pub fn reach<'a>(facts: &Facts<'a>) -> Result<Reach<'a>, Box<Step>> {
-    let internal = || Box::new(deny(Reason::Internal, "scope judged without role or route"));
-    let (Some((_, realm)), Spot::Route(_, route, parameters)) = (facts.place.realm, facts.place.spot) else {
-        return Err(internal());
-    };
-    let principal = principal(facts).ok_or_else(internal)?;
-    let own = &principal.account.lineage;
-    let scope = realm.role(own.role()).and_then(|role| granted(facts, role)).ok_or_else(internal)?;
-    let Some(target) = named_target(facts, route, &parameters)? else {
-        return Ok(Reach { scope, target: None, relation: Relation::None });
-    };
-    let role_fits = |role: &str| match route.target.as_ref().and_then(|rule| rule.role.as_deref()) {
-        Some(wanted) => wanted == role,
-        None => true,
-    };
-    let relation = if *target == *own.id() {
-        if role_fits(own.role()) { Relation::Myself } else { Relation::Outside }
-    } else if !is_id(&target) {
-        Relation::Unknown
-    } else {
-        match &facts.target {
-            None if matches!(scope, Scope::Own | Scope::Any) => Relation::Outside,
-            None => return Err(Box::new(Step::Ask(Question::Target(target.into_owned().into())))),
-            Some(TargetAnswer::Unavailable(cause)) => return Err(Box::new(deny(Reason::DirectoryUnavailable, cause))),
-            Some(TargetAnswer::Unknown) => Relation::Unknown,
-            Some(TargetAnswer::Known(lineage)) if own.contains(lineage) && role_fits(lineage.role()) => Relation::Below,
-            Some(TargetAnswer::Known(_)) => Relation::Outside,
-        }
-    };
-    Ok(Reach { scope, target: Some(target), relation })
-}
-
-fn named_target<'a>(
-    facts: &Facts<'a>,
-    route: &Route,
-    parameters: &Parameters<'a>,
-) -> Result<Option<Cow<'a, str>>, Box<Step>> {
-    let Some(rule) = &route.target else { return Ok(None) };
-    target::read(rule, facts.head, parameters).map_err(|fault| {
-        Box::new(match fault {
-            TargetFault::Malformed(cause) => deny(Reason::RequestMalformed, cause),
-            TargetFault::HeaderMissing(name) => Step::Deny(Denial {
-                reason: Reason::HeaderMissing,
-                cause: "the header that names the target is missing",
-                hint: Hint::Header(name.into()),
-            }),
-        })
-    })
-}
-
 fn protected<'a>(facts: &Facts<'a>) -> Option<&'a Route> {
     facts.place.route().filter(|route| !route.public)
-}
-
-const fn principal<'f>(facts: &'f Facts<'_>) -> Option<&'f Principal> {
-    match &facts.identity {
-        Some(Identity::Valid(principal)) => Some(principal),
-        _ => None,
-    }
 }
 
 const fn deny(reason: Reason, cause: &'static str) -> Step {

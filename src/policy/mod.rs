@@ -12,6 +12,7 @@ pub mod ladder;
 pub mod method;
 pub mod pattern;
 pub mod principal;
+pub mod reach;
 pub mod rehearsal;
 pub mod route;
 pub mod snapshot;
@@ -19,5 +20,7 @@ pub mod table;
 pub mod target;
 pub mod uri;
 
+#[cfg(test)]
+mod decisions;
 #[cfg(test)]
 mod properties;

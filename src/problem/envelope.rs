@@ -37,7 +37,7 @@ pub struct Challenge {
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
-    /// Lower-case names and values; `content-length` is left to the writer.
+    /// Names and values; `Content-Length` is left to the writer.
     pub headers: Vec<(&'static str, String)>,
     /// JSON.
     pub body: Bytes,
@@ -80,10 +80,10 @@ impl Problem {
             self.challenge.write(&mut reply.headers);
         }
         if let Hint::Allow(methods) = &self.hint {
-            reply.headers.push(("allow", methods.to_string()));
+            reply.headers.push(("Allow", methods.to_string()));
         }
         if let Some(seconds) = entry.retry_after {
-            reply.headers.push(("retry-after", seconds.to_string()));
+            reply.headers.push(("Retry-After", seconds.to_string()));
         }
         reply
     }
@@ -103,9 +103,9 @@ pub fn json_reply(status: u16, body: &impl Serialize, request_id: &str) -> Reply
     Reply {
         status,
         headers: vec![
-            ("content-type", "application/json".to_owned()),
-            ("cache-control", "no-store".to_owned()),
-            ("x-request-id", request_id.to_owned()),
+            ("Content-Type", "application/json".to_owned()),
+            ("Cache-Control", "no-store".to_owned()),
+            ("X-Request-Id", request_id.to_owned()),
         ],
         // Strings and numbers always serialise; an empty body would still carry the status.
         body: serde_json::to_vec(body).unwrap_or_default().into(),
@@ -118,10 +118,10 @@ impl Challenge {
     fn write(&self, headers: &mut Vec<(&'static str, String)>) {
         let name = if self.realm.is_empty() { "portcullis" } else { &self.realm };
         if self.schemes.token || !self.schemes.basic {
-            headers.push(("www-authenticate", format!("Token realm=\"{name}\"")));
+            headers.push(("WWW-Authenticate", format!("Token realm=\"{name}\"")));
         }
         if self.presented == Some(Scheme::Basic) || (self.schemes.basic && !self.schemes.token) {
-            headers.push(("www-authenticate", format!("Basic realm=\"{name}\", charset=\"UTF-8\"")));
+            headers.push(("WWW-Authenticate", format!("Basic realm=\"{name}\", charset=\"UTF-8\"")));
         }
     }
 }
@@ -153,8 +153,8 @@ mod tests {
         let expected = serde_json::json!({"result": "403", "msg": "Token has expired.",
             "desc": "Log in again to get a new token.", "data": {"reason": "token_expired", "request_id": "r-1"}});
         assert_eq!(body, expected);
-        assert_eq!((reply.status, header(&reply, "x-request-id")), (403, vec!["r-1"]));
-        assert!(header(&reply, "www-authenticate").is_empty());
+        assert_eq!((reply.status, header(&reply, "X-Request-Id")), (403, vec!["r-1"]));
+        assert!(header(&reply, "WWW-Authenticate").is_empty());
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         let challenge = |schemes, presented| {
             let challenge = Challenge { realm: "ucaas".into(), schemes, presented };
             let problem = Problem { reason: Reason::HeaderInvalid, hint: Hint::None, challenge };
-            header(&problem.reply(&Registry::default(), "r"), "www-authenticate").join("; ")
+            header(&problem.reply(&Registry::default(), "r"), "WWW-Authenticate").join("; ")
         };
         assert_eq!(challenge(both, None), "Token realm=\"ucaas\"");
         assert!(challenge(both, Some(Scheme::Basic)).ends_with("Basic realm=\"ucaas\", charset=\"UTF-8\""));
@@ -177,10 +177,10 @@ mod tests {
         allowed.insert(Method::Get);
         let problem = |reason, hint| Problem { reason, hint, challenge: Challenge::default() };
         let reply = problem(Reason::MethodNotAllowed, Hint::Allow(allowed)).reply(&Registry::default(), "r");
-        assert_eq!(header(&reply, "allow"), ["GET"]);
+        assert_eq!(header(&reply, "Allow"), ["GET"]);
         let reply = problem(Reason::HeaderMissing, Hint::Header("x-api-id".into())).reply(&Registry::default(), "r");
         assert!(String::from_utf8_lossy(&reply.body).contains("Add the header X-Api-Id."));
         let reply = Problem::plain(Reason::StoreUnavailable).reply(&Registry::default(), "r");
-        assert_eq!(header(&reply, "retry-after"), ["1"]);
+        assert_eq!(header(&reply, "Retry-After"), ["1"]);
     }
 }

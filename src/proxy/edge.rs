@@ -53,7 +53,13 @@ impl Edge {
     }
 
     /// Waits for a head, with one deadline for its first byte and one for the rest.
-    async fn arrive(&self, io: &mut Stream, bytes: &mut BytesMut, head: &mut RawHead, mut shutdown: ShutdownWatch) -> Arrival {
+    async fn arrive(
+        &self,
+        io: &mut Stream,
+        bytes: &mut BytesMut,
+        head: &mut RawHead,
+        mut shutdown: ShutdownWatch,
+    ) -> Arrival {
         let limits = &self.gateway.limits;
         if bytes.is_empty() {
             // One byte, so that an idle connection holds no buffer of ours.
@@ -69,7 +75,10 @@ impl Edge {
         }
         match tokio::time::timeout(limits.header_timeout, self.rest_of_head(io, bytes, head)).await {
             Ok(arrival) => arrival,
-            Err(_) => Arrival::Refused(Fault { reason: Reason::RequestTimeout, cause: "the head took longer than header_timeout" }),
+            Err(_) => Arrival::Refused(Fault {
+                reason: Reason::RequestTimeout,
+                cause: "the head took longer than header_timeout",
+            }),
         }
     }
 
@@ -174,7 +183,7 @@ async fn write(io: &mut Stream, reply: &Reply, body: &[u8], keep: bool, within: 
     }
     let connection = if keep { "keep-alive" } else { "close" };
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-    text.push_str(&format!("content-length: {}\r\ndate: {date}\r\nconnection: {connection}\r\n\r\n", reply.body.len()));
+    text.push_str(&format!("Content-Length: {}\r\nDate: {date}\r\nConnection: {connection}\r\n\r\n", reply.body.len()));
     let mut bytes = text.into_bytes();
     bytes.extend_from_slice(body);
     let writing = async {
@@ -205,10 +214,15 @@ async fn linger(io: &mut Stream) {
 
 #[async_trait]
 impl HttpServerApp for Edge {
-    async fn process_new_http(self: &Arc<Self>, session: ServerSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
         let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         let (keepalive, reuses) = (session.get_keepalive(), session.get_keepalive_reuses_remaining());
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the edge reads HTTP/1; the rest is the carrier's")]
         let mut io = match session {
             ServerSession::H1(h1) => h1.into_inner(),
             other => return self.carrier.process_new_http(other, shutdown).await,

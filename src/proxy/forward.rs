@@ -19,8 +19,16 @@ pub struct HeadEdits {
 }
 
 /// Fields that are only about the connection they came on; `transfer-encoding` is the carrier's own.
-const HOP_BY_HOP: &[&str] =
-    &["connection", "http2-settings", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "upgrade"];
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+];
 
 /// What clients may not tell upstreams: their place is ours, or the proxies' before us.
 const RESERVED: &[&str] = &[
@@ -63,7 +71,14 @@ pub fn is_dropped_from_reply(name: &str) -> bool {
 
 /// Works out what leaves. `host` and `origin_form` are the request's, as judged.
 #[must_use]
-pub fn edits(permit: &Permit, exchange: &Exchange, realm: &Realm, route: &Route, host: &str, origin_form: &str) -> HeadEdits {
+pub fn edits(
+    permit: &Permit,
+    exchange: &Exchange,
+    realm: &Realm,
+    route: &Route,
+    host: &str,
+    origin_form: &str,
+) -> HeadEdits {
     let Sender { chain, .. } = &exchange.sender;
     let mut edits = HeadEdits { target: None, set: Vec::with_capacity(12) };
     if let Some(principal) = permit.principal() {
@@ -109,14 +124,44 @@ mod tests {
     #[test]
     fn look_alikes_of_our_headers_stay_behind_in_every_spelling() {
         for name in [
-            "x-auth-account", "x-auth-anything", "x_auth_account", "x-auth_account", "x-forwarded-for", "x-forwarded-prefix",
-            "x-envoy-original-path", "forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-original-url",
-            "x-rewrite-url", "x-http-method-override", "x-method-override", "x-http-method", "proxy", "x-request-id",
-            "transfer_encoding", "connection", "upgrade", "te", "authorization", "http2-settings",
+            "x-auth-account",
+            "x-auth-anything",
+            "x_auth_account",
+            "x-auth_account",
+            "x-forwarded-for",
+            "x-forwarded-prefix",
+            "x-envoy-original-path",
+            "forwarded",
+            "x-real-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-http-method-override",
+            "x-method-override",
+            "x-http-method",
+            "proxy",
+            "x-request-id",
+            "transfer_encoding",
+            "connection",
+            "upgrade",
+            "te",
+            "authorization",
+            "http2-settings",
         ] {
             assert!(is_dropped(name, false), "{name}");
         }
-        for name in ["accept", "x-app-type", "x-api-id", "cookie", "content-type", "content-length", "host", "transfer-encoding", "x-authority"] {
+        for name in [
+            "accept",
+            "x-app-type",
+            "x-api-id",
+            "cookie",
+            "content-type",
+            "content-length",
+            "host",
+            "transfer-encoding",
+            "x-authority",
+        ] {
             assert!(!is_dropped(name, false), "{name}");
         }
         assert!(!is_dropped("authorization", true));

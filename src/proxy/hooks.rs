@@ -111,7 +111,11 @@ impl ProxyHttp for Carrier {
             && session.req_header().method.is_idempotent()
             && !session.as_ref().retry_buffer_truncated()
             && session.response_written().is_none();
-        if more { error.retry.decide_reuse(client_reused) } else { error.set_retry(false) }
+        if more {
+            error.retry.decide_reuse(client_reused)
+        } else {
+            error.set_retry(false)
+        }
         error
     }
 

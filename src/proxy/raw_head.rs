@@ -71,7 +71,9 @@ impl RawHead {
         loop {
             let end = self.line_end(start)?;
             if end == start {
-                return Ok(());
+                // HTTP/1.0 has no codings: RFC 9112 section 6.1 calls the message faulty.
+                let coded = self.http_10 && self.first("transfer-encoding").is_some();
+                return if coded { Err(malformed("Transfer-Encoding in HTTP/1.0")) } else { Ok(()) };
             }
             if self.lines.len() == limits.head_lines {
                 return Err(Fault { reason: Reason::HeadersTooLarge, cause: "more field lines than head_lines" });
@@ -139,7 +141,8 @@ impl RawHead {
     }
 
     fn token(&self, range: &Range<usize>) -> Option<&str> {
-        let bytes = self.text.get(range.clone()).filter(|bytes| !bytes.is_empty() && bytes.iter().copied().all(is_tchar))?;
+        let bytes =
+            self.text.get(range.clone()).filter(|bytes| !bytes.is_empty() && bytes.iter().copied().all(is_tchar))?;
         std::str::from_utf8(bytes).ok()
     }
 
@@ -212,6 +215,7 @@ mod tests {
             b"G=\"T / HTTP/1.1\r\n\r\n",
             b" / HTTP/1.1\r\n\r\n",
             b"GET  HTTP/1.1 \r\n\r\n",
+            b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
             assert!(read(text).is_err(), "{}", text.escape_ascii());
         }

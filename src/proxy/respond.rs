@@ -50,7 +50,7 @@ pub async fn answer(session: &mut Session, reply: &Reply, body: Body, close: boo
 }
 
 async fn write(session: &mut Session, reply: &Reply) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build_no_case(reply.status, Some(reply.headers.len() + 1))?;
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 1))?;
     for (name, value) in &reply.headers {
         head.append_header(*name, value.as_str())?;
     }
@@ -117,6 +117,10 @@ pub fn reason_of(error: &Error) -> Option<Reason> {
 /// What an error while reading a body means.
 #[must_use]
 pub fn body_fault(error: &Error) -> (Reason, &'static str) {
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the carrier has dozens of kinds; these three mean something else"
+    )]
     match error.etype() {
         ErrorType::ReadTimedout => (Reason::RequestTimeout, "the body stopped coming"),
         ErrorType::ConnectionClosed | ErrorType::ReadError => (Reason::RequestTimeout, "the client left in its body"),
