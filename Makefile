@@ -1,0 +1,39 @@
+# Two commands are all there is: `make run` and `make test`. Both install what is missing on Debian or Ubuntu.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+BINARY := target/release/portcullis
+
+.PHONY: help run test check-tools build packages-run packages-test fmt bench clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+run: packages-run build ## Build the gateway and run it with sample accounts and upstreams on 127.0.0.1:8080
+	@./$(BINARY) demo $(ARGS)
+
+test: packages-test ## Everything CI runs
+	@CARGO="$(CARGO)" bash .ci/test
+
+build: check-tools ## Build the release binary
+	$(CARGO) build --release --locked
+
+bench: packages-run ## Criterion benches of the decision
+	$(CARGO) bench --locked
+
+fmt: ## Format the sources
+	$(CARGO) fmt
+
+check-tools:
+	@command -v $(CARGO) >/dev/null || { echo "A Rust toolchain is needed (1.88 or newer): see https://rustup.rs" >&2; exit 1; }
+
+# What the carrier's compression libraries are built with.
+packages-run: check-tools
+	@bash .ci/packages cc=gcc cmake=cmake make=make
+
+packages-test: check-tools
+	@bash .ci/packages cc=gcc cmake=cmake make=make redis-server=redis-server
+
+clean: ## Remove what was built
+	$(CARGO) clean
