@@ -69,8 +69,8 @@ pub fn build(args: &DemoArgs) -> Result<App, Stop> {
          [policies]\ninclude = [\"policies/ucaas.toml\", \"policies/cpaas.toml\"]\n",
         args.listen, args.admin
     );
-    let (config, faults) = load(Path::new("demo.toml"), &BuiltIn { gateway });
-    let config = config.ok_or_else(|| report::stop(&faults))?;
+    let loading = load(Path::new("demo.toml"), &BuiltIn { gateway });
+    let config = loading.config.ok_or_else(|| report::stop(&loading.faults))?;
     let (text, samples) = accounts().map_err(Stop::failed)?;
     let source = Arc::new(Source { name: "demo accounts".to_owned(), text });
     let mut faults = Faults::default();

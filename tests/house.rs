@@ -3,6 +3,8 @@
 //! It reads `src` as text, so it also holds for code that is compiled out. The floors are those of the
 //! table in `src/lib.rs`.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Exit, Stop};
 use crate::config::diag::{Fault, Faults, Severity};
-use crate::config::load::{Config, Disk, load};
+use crate::config::load::{Config, Disk, Loading, load};
 use crate::directory::file;
 use crate::directory::records::Records;
 
@@ -29,12 +29,12 @@ pub struct Loaded {
 /// # Errors
 /// All findings, when one is a fault.
 pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
-    let (config, mut faults) = load(path, &Disk);
-    let Some(config) = config else { return Err(faults) };
-    let (records, found) = file::read(&config.settings.accounts);
+    let Loading { config, accounts, mut faults } = load(path, &Disk);
+    let Some(accounts) = accounts else { return Err(faults) };
+    let (records, found) = file::read(&accounts);
     faults.append(found);
-    match records {
-        Some(records) if !faults.any_fault() => Ok(Loaded { config, records, warnings: faults }),
+    match (config, records) {
+        (Some(config), Some(records)) if !faults.any_fault() => Ok(Loaded { config, records, warnings: faults }),
         _ => Err(faults),
     }
 }
@@ -44,7 +44,7 @@ pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
 /// # Errors
 /// Exit code 65, the faults being on standard error.
 pub fn load_or_stop(path: &Path) -> Result<Config, Stop> {
-    let (config, faults) = load(path, &Disk);
+    let Loading { config, faults, .. } = load(path, &Disk);
     config.ok_or_else(|| stop(&faults))
 }
 

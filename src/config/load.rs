@@ -3,7 +3,7 @@
 //! Called at start, by every verb, and by tests. A configuration with a fault is never given out.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -51,15 +51,28 @@ impl Files for Disk {
     }
 }
 
-/// Reads everything. The findings come back in any case; the configuration only without a fault.
-#[must_use]
-pub fn load(path: &Path, files: &dyn Files) -> (Option<Config>, Faults) {
-    let mut faults = Faults::default();
-    let config = load_into(path, files, &mut faults).filter(|_| !faults.any_fault());
-    (config, faults)
+/// What came of reading: the findings in any case, the configuration only without a fault.
+#[derive(Clone, Debug, Default)]
+pub struct Loading {
+    /// `None` with a fault.
+    pub config: Option<Config>,
+    /// The accounts file, as soon as the settings name one.
+    pub accounts: Option<PathBuf>,
+    /// Faults and warnings.
+    pub faults: Faults,
 }
 
-fn load_into(path: &Path, files: &dyn Files, faults: &mut Faults) -> Option<Config> {
+/// Reads everything.
+#[must_use]
+pub fn load(path: &Path, files: &dyn Files) -> Loading {
+    let mut loading = Loading::default();
+    let config = load_into(path, files, &mut loading);
+    loading.config = config.filter(|_| !loading.faults.any_fault());
+    loading
+}
+
+fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Config> {
+    let faults = &mut loading.faults;
     let text = files.read(path).map_err(|error| {
         faults.without_place(
             format!("cannot read `{}`: {error}", path.display()),
@@ -68,6 +81,7 @@ fn load_into(path: &Path, files: &dyn Files, faults: &mut Faults) -> Option<Conf
     });
     let source = Arc::new(Source { name: path.display().to_string(), text: without_mark(text.ok()?) });
     let gateway = gateway_file::read(&source, faults)?;
+    loading.accounts = Some(gateway.settings.accounts.clone());
     let mut hash = Sha256::new();
     for upstream in &gateway.settings.upstreams {
         hash.update(upstream.name.as_bytes());

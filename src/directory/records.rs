@@ -9,6 +9,7 @@ use std::sync::Arc;
 use argon2::PasswordHash;
 use foldhash::fast::RandomState;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use toml::Spanned;
 use toml::value::Datetime;
@@ -196,7 +197,8 @@ impl Reader<'_, '_> {
             }
             match line_up(account, &by_id) {
                 Ok((lineage, suspended)) => {
-                    let record = Arc::new(Account { lineage, suspended });
+                    let password_mark = account.password.as_ref().map_or(0, |password| mark(password.get_ref()));
+                    let record = Arc::new(Account { lineage, suspended, password_mark });
                     records.accounts.insert(account.id.get_ref().as_str().into(), record);
                 }
                 Err(message) => {
@@ -336,6 +338,12 @@ fn line_up(account: &RawAccount, by_id: &HashMap<&str, &RawAccount>) -> Result<(
     lineage
         .map(|lineage| (lineage, suspended))
         .ok_or_else(|| format!("account `{}` has no lineage", account.id.get_ref()))
+}
+
+/// The first bits of the record's hash: enough to see that it changed, too few to learn anything from.
+fn mark(password: &str) -> u64 {
+    let digest = Sha256::digest(password.as_bytes());
+    digest.iter().take(8).fold(0, |mark, byte| (mark << 8) | u64::from(*byte))
 }
 
 /// ASCII, at most 254, one `@` with something on both sides, no blanks; lower-cased, never trimmed.

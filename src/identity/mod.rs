@@ -53,7 +53,7 @@ impl Resolver {
     pub async fn resolve(&self, presented: &Presented<'_>, realm: &str) -> Identity {
         match presented {
             Presented::Nothing => Identity::Invalid("nothing presented"),
-            Presented::Unreadable(cause) => Identity::Invalid(cause),
+            Presented::Unreadable(_, cause) => Identity::Invalid(cause),
             Presented::Basic(key) => basic::resolve(&self.directory, key, realm, self.sessions.now_s()),
             Presented::Token(token) => match self.tokens.verify(token, realm, self.sessions.now_s()) {
                 Verdict::Good(claims) => self.session_of(&claims).await,
@@ -72,16 +72,19 @@ impl Resolver {
                 tracing::error!(jti = %claims.jti, "the store holds another session's record under this id");
                 Identity::Invalid("the session record belongs to another token")
             }
-            Ok(Some(_)) => self.account_of(claims),
+            Ok(Some(session)) => self.account_of(claims, session.password_mark),
         }
     }
 
-    fn account_of(&self, claims: &Claims<'_>) -> Identity {
+    fn account_of(&self, claims: &Claims<'_>, password_mark: u64) -> Identity {
         let Some(account) = self.directory.account(&claims.sub) else {
             return Identity::Revoked("the account is gone");
         };
         if account.lineage.role() != claims.role || account.lineage.as_str() != claims.lineage {
             return Identity::Revoked("the account has another role or place than at login");
+        }
+        if account.password_mark != password_mark {
+            return Identity::Revoked("the password was changed since the login");
         }
         identified(account, Scheme::Token, claims.jti.as_ref().into())
     }

@@ -124,7 +124,13 @@ impl Tokens {
             exp,
             nbf: None,
         };
-        let session = Session { jti: jti.as_str().into(), sub: lineage.id().into(), started: now_ms, expires: exp };
+        let session = Session {
+            jti: jti.as_str().into(),
+            sub: lineage.id().into(),
+            started: now_ms,
+            expires: exp,
+            password_mark: account.password_mark,
+        };
         Ok((self.sign(&claims)?, session))
     }
 
@@ -216,7 +222,7 @@ mod tests {
 
     fn account() -> Account {
         let lineage = Lineage::new([("root", "administrator"), ("u", "user")]).unwrap();
-        Account { lineage, suspended: false }
+        Account { lineage, suspended: false, password_mark: 0 }
     }
 
     fn forged(header: &str, claims: &str, key: &str) -> String {

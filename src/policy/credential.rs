@@ -18,6 +18,12 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// Reads a scheme's name; letter case does not matter: RFC 9110 section 11.1.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Scheme::Basic, Scheme::Token].into_iter().find(|scheme| name.eq_ignore_ascii_case(scheme.name()))
+    }
+
     /// The name in policy files, logs and `X-Auth-Scheme`.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -53,8 +59,8 @@ impl Schemes {
 pub enum Presented<'a> {
     /// No such header, or an empty one.
     Nothing,
-    /// A header that is no credential of ours; the text is the private cause.
-    Unreadable(&'static str),
+    /// A header that is no credential of ours: the scheme, if it names one of ours, and the private cause.
+    Unreadable(Option<Scheme>, &'static str),
     /// An API id and its key.
     Basic(ApiKey),
     /// A token, not yet looked into.
@@ -97,21 +103,19 @@ impl<'a> Presented<'a> {
             return Presented::Nothing;
         }
         let Ok(text) = std::str::from_utf8(value) else {
-            return Presented::Unreadable("authorization is not text");
+            return Presented::Unreadable(None, "authorization is not text");
         };
-        let Some((scheme, rest)) = text.split_once(' ') else {
-            return Presented::Unreadable("authorization has no credential");
+        let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let Some(scheme) = Scheme::parse(name) else {
+            return Presented::Unreadable(None, "unknown scheme");
         };
         let credential = rest.trim_start_matches(' ');
         if credential.is_empty() || !credential.bytes().all(is_token68) {
-            return Presented::Unreadable("credential is no token68");
+            return Presented::Unreadable(Some(scheme), "credential is no token68");
         }
-        if scheme.eq_ignore_ascii_case("token") {
-            Presented::Token(credential)
-        } else if scheme.eq_ignore_ascii_case("basic") {
-            parse_basic(credential)
-        } else {
-            Presented::Unreadable("unknown scheme")
+        match scheme {
+            Scheme::Token => Presented::Token(credential),
+            Scheme::Basic => parse_basic(credential),
         }
     }
 
@@ -119,7 +123,8 @@ impl<'a> Presented<'a> {
     #[must_use]
     pub const fn scheme(&self) -> Option<Scheme> {
         match self {
-            Presented::Nothing | Presented::Unreadable(_) => None,
+            Presented::Nothing => None,
+            Presented::Unreadable(scheme, _) => *scheme,
             Presented::Basic(_) => Some(Scheme::Basic),
             Presented::Token(_) => Some(Scheme::Token),
         }
@@ -131,7 +136,7 @@ impl fmt::Debug for Presented<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Presented::Nothing => f.write_str("Nothing"),
-            Presented::Unreadable(cause) => write!(f, "Unreadable({cause:?})"),
+            Presented::Unreadable(_, cause) => write!(f, "Unreadable({cause:?})"),
             Presented::Basic(_) => f.write_str("Basic(…)"),
             Presented::Token(_) => f.write_str("Token(…)"),
         }
@@ -144,13 +149,14 @@ const fn is_token68(byte: u8) -> bool {
 }
 
 fn parse_basic(credential: &str) -> Presented<'static> {
+    let unreadable = |cause| Presented::Unreadable(Some(Scheme::Basic), cause);
     let Ok(decoded) = STANDARD.decode(credential) else {
-        return Presented::Unreadable("basic credential is not padded base64");
+        return unreadable("basic credential is not padded base64");
     };
     match decoded.iter().position(|byte| *byte == b':') {
-        None => Presented::Unreadable("basic credential has no colon"),
-        Some(0) => Presented::Unreadable("basic credential has an empty API id"),
-        Some(colon) if colon + 1 == decoded.len() => Presented::Unreadable("basic credential has an empty API key"),
+        None => unreadable("basic credential has no colon"),
+        Some(0) => unreadable("basic credential has an empty API id"),
+        Some(colon) if colon + 1 == decoded.len() => unreadable("basic credential has an empty API key"),
         Some(colon) => Presented::Basic(ApiKey { decoded, colon }),
     }
 }
@@ -172,12 +178,12 @@ mod tests {
     #[test]
     fn basic_without_id_key_or_colon_is_unreadable() {
         for text in ["", ":", ":key", "id:", "idkey"] {
-            assert!(matches!(basic(text), Presented::Unreadable(_)), "{text:?}");
+            assert!(matches!(basic(text), Presented::Unreadable(..)), "{text:?}");
         }
         for raw in
             ["Basic !!!!", "Basic YTpi YTpi", "Basic YTpiYw", "Basic YTpi====", "Basic", "Basic ", "Basic YTpjZB=="]
         {
-            assert!(matches!(Presented::parse(raw.as_bytes()), Presented::Unreadable(_)), "{raw}");
+            assert!(matches!(Presented::parse(raw.as_bytes()), Presented::Unreadable(..)), "{raw}");
         }
     }
 
@@ -186,10 +192,10 @@ mod tests {
         assert_eq!(Presented::parse(b"tOkEn  abc"), Presented::Token("abc"));
         assert_eq!(Presented::parse(b"BASIC YTpi").scheme(), Some(Scheme::Basic));
         for raw in ["Bearer abc", "Token", "Token ", "Token a, Basic YTpi", "Token\tabc"] {
-            assert!(matches!(Presented::parse(raw.as_bytes()), Presented::Unreadable(_)), "{raw}");
+            assert!(matches!(Presented::parse(raw.as_bytes()), Presented::Unreadable(..)), "{raw}");
         }
         assert_eq!(Presented::parse(b""), Presented::Nothing);
-        assert!(matches!(Presented::parse(b"Token \xff"), Presented::Unreadable(_)));
+        assert!(matches!(Presented::parse(b"Token \xff"), Presented::Unreadable(..)));
     }
 
     #[test]

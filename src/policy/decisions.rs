@@ -223,7 +223,8 @@ fn a_role_is_judged_whole_and_by_its_network() {
     for odd in ["Administrator", "admin", "administrator ", "user,administrator", ""] {
         let mut call = call("root", "GET /api/admins", &[]);
         let lineage = Lineage::new([("root", odd)]).unwrap();
-        call.caller = Some(std::sync::Arc::new(super::principal::Account { lineage, suspended: false }));
+        call.caller =
+            Some(std::sync::Arc::new(super::principal::Account { lineage, suspended: false, password_mark: 0 }));
         assert_eq!(judge(&call).unwrap_err(), Reason::RoleForbidden, "{odd:?}");
     }
     let mut call = call("root", "GET /limited/x", &[]);
@@ -236,7 +237,8 @@ fn a_role_is_judged_whole_and_by_its_network() {
 fn a_suspended_account_and_a_foreign_scheme_are_refused() {
     let mut suspended = call("root", "GET /api/plain", &[]);
     let lineage = Lineage::new([("root", "administrator")]).unwrap();
-    suspended.caller = Some(std::sync::Arc::new(super::principal::Account { lineage, suspended: true }));
+    suspended.caller =
+        Some(std::sync::Arc::new(super::principal::Account { lineage, suspended: true, password_mark: 0 }));
     assert_eq!(judge(&suspended).unwrap_err(), Reason::AccountSuspended);
     let mut token = call("root", "GET /api/basic", &[]);
     token.scheme = Some(Scheme::Token);

@@ -224,7 +224,7 @@ fn credential(facts: &Facts<'_>) -> Step {
             cause: "no Authorization",
             hint: Hint::Header("Authorization".into()),
         }),
-        Presented::Unreadable(cause) => deny(Reason::HeaderInvalid, cause),
+        Presented::Unreadable(_, cause) => deny(Reason::HeaderInvalid, cause),
         Presented::Basic(_) if !route.schemes.basic => deny(Reason::HeaderInvalid, "Basic is not taken here"),
         Presented::Token(_) if !route.schemes.token => deny(Reason::HeaderInvalid, "Token is not taken here"),
         Presented::Basic(_) | Presented::Token(_) => Step::Pass,

@@ -91,6 +91,8 @@ pub struct Account {
     pub lineage: Lineage,
     /// Whether it, or an account above it, is suspended.
     pub suspended: bool,
+    /// Tells one password from the next without saying anything of either; 0 without a password.
+    pub password_mark: u64,
 }
 
 /// An authenticated caller.

@@ -107,7 +107,7 @@ fn random_snapshot(dice: &mut Dice) -> Snapshot {
 
 fn random_identity(dice: &mut Dice, caller: &Lineage, scheme: Scheme) -> Identity {
     let suspended = dice.roll(6) == 0;
-    let account = Arc::new(Account { lineage: caller.clone(), suspended });
+    let account = Arc::new(Account { lineage: caller.clone(), suspended, password_mark: 0 });
     let principal = Principal { account, scheme, credential: "c".into() };
     match dice.roll(8) {
         0 => Identity::Invalid("x"),
@@ -141,7 +141,7 @@ fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
             let mut head = RequestHead::read("GET", line.as_bytes(), &NoFields, IpAddr::V4(Ipv4Addr::LOCALHOST));
             head.presented = match (dice.roll(8), scheme) {
                 (0, _) => Presented::Nothing,
-                (1, _) => Presented::Unreadable("x"),
+                (1, _) => Presented::Unreadable(Some(scheme), "x"),
                 (_, Scheme::Basic) => Presented::Basic(ApiKey::new("i", b"k")),
                 (_, Scheme::Token) => Presented::Token("t"),
             };

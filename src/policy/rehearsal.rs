@@ -61,7 +61,8 @@ impl Tree {
             }
             Some(_) => Ok(()),
             None => {
-                self.accounts.insert(lineage.id().into(), Arc::new(Account { lineage, suspended: false }));
+                self.accounts
+                    .insert(lineage.id().into(), Arc::new(Account { lineage, suspended: false, password_mark: 0 }));
                 Ok(())
             }
         }
@@ -81,7 +82,7 @@ impl Tree {
         if let Some(last) = nodes.last_mut() {
             last.1 = role;
         }
-        Some(Arc::new(Account { lineage: Lineage::new(nodes)?, suspended: account.suspended }))
+        Some(Arc::new(Account { lineage: Lineage::new(nodes)?, suspended: account.suspended, password_mark: 0 }))
     }
 
     /// The lineages of all accounts, in no order.

@@ -29,7 +29,10 @@ impl Gateway {
         let mut decision = decide(&facts);
         for _ in 0..MAX_QUESTIONS {
             match decision {
-                Decision::Ask(question) => self.find_out(question, &mut facts).await,
+                Decision::Ask(question) => {
+                    tracing::trace!(?question, "the ladder asks");
+                    self.find_out(question, &mut facts).await;
+                }
                 Decision::Permit(_) | Decision::Deny(_) => break,
             }
             decision = decide(&facts);

@@ -39,6 +39,9 @@ pub struct Session {
     pub started: u64,
     /// When the token expires: seconds since the epoch. The record itself lives 60 s longer.
     pub expires: u64,
+    /// Which password it began with, as the directory marks passwords; another one ends the session.
+    #[serde(default)]
+    pub password_mark: u64,
 }
 
 impl Session {

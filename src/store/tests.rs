@@ -34,7 +34,7 @@ fn system_ms() -> u64 {
 /// A session that expires `in_s` seconds from now.
 fn session_for(jti: &str, in_s: u64) -> Session {
     let started = system_ms();
-    Session { jti: jti.into(), sub: "cus-42".into(), started, expires: started / 1000 + in_s }
+    Session { jti: jti.into(), sub: "cus-42".into(), started, expires: started / 1000 + in_s, password_mark: u64::MAX }
 }
 
 fn session(jti: &str) -> Session {
@@ -155,7 +155,8 @@ every_backend! {
 async fn memory_keeps_a_record_for_sixty_seconds_after_its_expiry() {
     let now = Arc::new(AtomicU64::new(1_000_000_000));
     let store = Store::Memory(Memory::with_clock(Arc::clone(&now)));
-    let session = Session { jti: "j".into(), sub: "a".into(), started: 1_000_000_000, expires: 1_000_020 };
+    let session =
+        Session { jti: "j".into(), sub: "a".into(), started: 1_000_000_000, expires: 1_000_020, password_mark: 0 };
     store.start_session(&session).await.unwrap();
     now.store(1_000_079_999, Ordering::Relaxed);
     assert_eq!(store.now_ms(), 1_000_079_999);
@@ -172,7 +173,7 @@ async fn memory_sweeps_what_is_over_and_nothing_else() {
     for number in 0..10_000_u64 {
         let jti = format!("j{number}").into();
         let expires = 1_000_000 + number % 2 * 100;
-        memory.start_session(&Session { jti, sub: "a".into(), started: 0, expires });
+        memory.start_session(&Session { jti, sub: "a".into(), started: 0, expires, password_mark: 0 });
     }
     assert_eq!(memory.held(), 10_000);
     memory.sweep().await;

@@ -25,8 +25,10 @@ async fn the_redis_record_is_plain_json_under_a_tagged_key_for_sixty_seconds_mor
     let due_ms = (session.expires + 60) * 1000 - system_ms();
     assert!(left_ms.abs_diff(due_ms) <= 1000, "{left_ms} ms are left, not {due_ms} ms");
     let record: String = server.tell(cmd("GET").arg(key)).await;
-    let Session { started, expires, .. } = session;
-    assert_eq!(record, format!(r#"{{"jti":"j-1","sub":"cus-42","started":{started},"expires":{expires}}}"#));
+    let Session { started, expires, password_mark: mark, .. } = session;
+    let expected =
+        format!(r#"{{"jti":"j-1","sub":"cus-42","started":{started},"expires":{expires},"password_mark":{mark}}}"#);
+    assert_eq!(record, expected);
 }
 
 #[tokio::test]
