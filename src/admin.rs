@@ -17,18 +17,34 @@ use crate::config::secret::Secret;
 use crate::proxy::Gateway;
 use crate::store::Store;
 
-/// Set once, when the process begins to go down.
+/// How far the process is on its way up or down.
 #[derive(Debug, Default)]
-pub struct Draining(AtomicBool);
+pub struct Stage {
+    listening: AtomicBool,
+    draining: AtomicBool,
+}
 
-impl Draining {
-    /// From now on, readiness is off.
-    pub fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
+impl Stage {
+    /// The listeners take connections.
+    pub fn note_listening(&self) {
+        self.listening.store(true, Ordering::Relaxed);
     }
 
-    fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// From now on, readiness is off.
+    pub fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn waits_for(&self, store: &Store) -> Option<&'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            Some("draining")
+        } else if !self.listening.load(Ordering::Relaxed) {
+            Some("listeners not open yet")
+        } else if !store.was_reached() {
+            Some("store not reached yet")
+        } else {
+            None
+        }
     }
 }
 
@@ -38,8 +54,8 @@ pub struct Admin {
     pub gateway: Arc<Gateway>,
     /// Its state is part of readiness.
     pub store: Arc<Store>,
-    /// Whether the process is going down.
-    pub draining: Arc<Draining>,
+    /// Whether the process is up.
+    pub stage: Arc<Stage>,
     /// Asked for as a bearer token; `None` on loopback.
     pub token: Option<Secret>,
     /// The files that the policies came from.
@@ -81,13 +97,6 @@ impl Admin {
 
     /// 503 before the first contact with the store and while draining; an outage afterwards only degrades.
     fn ready(&self) -> Response<Vec<u8>> {
-        let waiting = if self.draining.is_on() {
-            Some("draining")
-        } else if self.store.was_reached() {
-            None
-        } else {
-            Some("store not reached yet")
-        };
         let mut degraded = Vec::new();
         if !self.store.is_up() {
             degraded.push("store");
@@ -95,7 +104,7 @@ impl Admin {
         if !self.gateway.resolver.directory().is_up() {
             degraded.push("directory");
         }
-        match waiting {
+        match self.stage.waits_for(&self.store) {
             Some(why) => json_response(
                 StatusCode::SERVICE_UNAVAILABLE,
                 &json!({"ready": false, "waiting_for": why, "degraded": degraded}),

@@ -18,7 +18,7 @@ use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::{Admin, Draining};
+use crate::admin::{Admin, Stage};
 use crate::config::load::Config;
 use crate::config::settings::{self, Settings};
 use crate::directory::records::Records;
@@ -136,11 +136,11 @@ impl App {
             front.add_listener(listener.l4_buffer(L4BufferSettings::new(READ_BUFFER, 1460)));
         }
         pingora.add_service(front);
-        let draining = Arc::new(Draining::default());
+        let stage = Arc::new(Stage::default());
         let admin = Admin {
             gateway: Arc::clone(&self.gateway),
             store: Arc::clone(&self.store),
-            draining: Arc::clone(&draining),
+            stage: Arc::clone(&stage),
             token: server.admin_token.clone(),
             files: self.files,
             loaded_at: timestamp(),
@@ -155,14 +155,20 @@ impl App {
         let (store, directory, accounts) = (self.store, self.directory, self.accounts);
         pingora.add_service(background_service(
             "background",
-            Background { gateway: Arc::clone(&self.gateway), store, directory, accounts },
+            Background {
+                gateway: Arc::clone(&self.gateway),
+                store,
+                directory,
+                accounts,
+                listen: server.listen.clone(),
+                stage: Arc::clone(&stage),
+            },
         ));
         for address in &server.listen {
             tracing::info!("listening on http://{address}, admin on http://{}", server.admin);
         }
         let guard = Arc::new(Mutex::new(Some(self.log_guard)));
-        let signals =
-            Signals { draining, pre_drain: server.pre_drain, gateway: self.gateway, guard: Arc::clone(&guard) };
+        let signals = Signals { stage, pre_drain: server.pre_drain, gateway: self.gateway, guard: Arc::clone(&guard) };
         pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
         close_log(&guard);
         Ok(())
@@ -231,6 +237,20 @@ struct Background {
     store: Arc<Store>,
     directory: Arc<Directory>,
     accounts: Option<PathBuf>,
+    listen: Vec<SocketAddr>,
+    stage: Arc<Stage>,
+}
+
+impl Background {
+    /// The carrier does not tell when its listeners are open, so each is tried.
+    async fn await_listeners(&self) {
+        for address in &self.listen {
+            while tokio::net::TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        self.stage.note_listening();
+    }
 }
 
 #[async_trait]
@@ -246,7 +266,8 @@ impl BackgroundService for Background {
             let _ = shutdown.wait_for(|stop| *stop).await;
         };
         let endless = async {
-            tokio::join!(self.store.run(std::future::pending()), follow, self.gateway.upstreams.keep_looked_up());
+            let lookups = self.gateway.upstreams.keep_looked_up();
+            tokio::join!(self.await_listeners(), self.store.run(std::future::pending()), follow, lookups);
         };
         tokio::select! {
             () = stop => {}
@@ -259,7 +280,7 @@ impl BackgroundService for Background {
 
 /// SIGTERM drains, SIGINT stops; what is not built yet is said and survived.
 struct Signals {
-    draining: Arc<Draining>,
+    stage: Arc<Stage>,
     pre_drain: Duration,
     gateway: Arc<Gateway>,
     guard: Arc<Mutex<Option<AccessLogGuard>>>,
@@ -287,7 +308,7 @@ impl ShutdownSignalWatch for Signals {
             }
         }
         tracing::info!("SIGTERM: draining");
-        self.draining.begin();
+        self.stage.begin_draining();
         tokio::time::sleep(self.pre_drain).await;
         self.exit_when_idle();
         ShutdownSignal::GracefulTerminate

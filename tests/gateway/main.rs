@@ -1,0 +1,29 @@
+//! The gateway from outside: the real binary, a real redis-server and real upstream sockets, one file a theme. One
+//! binary, because each one links everything again; every test has a gateway of its own or shares its file's.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends by panicking, and the harness is part of the tests"
+)]
+
+mod harness;
+
+mod basic;
+mod denials;
+mod directory;
+mod faults;
+mod forward;
+mod login;
+mod observe;
+mod outage;
+mod replies;
+mod routes;
+mod scope;
+mod secrecy;
+mod sessions;
+mod startup;
+mod token;
+mod unreadable;
+mod wire;
