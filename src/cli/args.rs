@@ -158,7 +158,7 @@ pub struct TestArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
     pub config: ConfigArgs,
-    /// Fail below this share, in percent, of route and role pairs that a test judges.
+    /// Fail when tests cover less: each role, nobody, a permit and a refusal on each route.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub min_coverage: Option<u8>,
 }

@@ -4,22 +4,21 @@
 //! then from the realms' fixtures, then from `--lineage`.
 
 use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::args::{ExplainArgs, Format};
-use super::report::load_or_stop;
+use super::report::{load_or_stop, stop};
 use super::{Done, Exit, Stop};
 use crate::config::load::Config;
-use crate::directory::edit::{AccountFile, AccountRow, read_file};
+use crate::directory::file;
+use crate::directory::records::Records;
 use crate::policy::credential::Scheme;
 use crate::policy::decision::Denial;
 use crate::policy::facts::Facts;
 use crate::policy::ladder::{Decision, Permit, Step, explain, rung_names};
-use crate::policy::method::Method;
-use crate::policy::principal::{Account, Lineage};
+use crate::policy::principal::{Account, Identity, Lineage};
 use crate::policy::rehearsal::{Call, Tree, rehearse};
 use crate::problem::registry::{Override, Registry};
 
@@ -37,8 +36,10 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
             .ok_or_else(|| Stop::usage(format!("`{header}` is no header; write -H 'Name: value'")))?;
         call.headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut tree = tree(&config, args)?;
-    call.caller = caller(args, &config, &mut tree, &mut call.scheme)?;
+    let (records, faults) = file::read(&config.settings.accounts);
+    let records = records.ok_or_else(|| stop(&faults))?;
+    let mut tree = tree(&config, &records, args)?;
+    cast(&mut call, args, &config, &records, &mut tree)?;
     let (permitted, report) = rehearse(&config.snapshot, &tree, &call, |facts, decision| {
         let permitted = matches!(decision, Decision::Permit(_));
         (permitted, describe(&config, facts, decision))
@@ -50,20 +51,18 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
     Ok(if permitted { Exit::Ok } else { Exit::Denied })
 }
 
-/// All accounts that a target may be: the accounts file's, then the fixtures'.
-fn tree(config: &Config, args: &ExplainArgs) -> Result<Tree, Stop> {
+/// All accounts that a target may be: the accounts file's, then the realm's fixture.
+fn tree(config: &Config, records: &Records, args: &ExplainArgs) -> Result<Tree, Stop> {
     let mut tree = Tree::default();
-    if let Ok(file) = read_file(&config.settings.accounts) {
-        for lineage in lineages(&file) {
-            tree.insert(lineage).map_err(Stop::failed)?;
-        }
+    for account in records.accounts() {
+        tree.insert(Arc::clone(account)).map_err(Stop::failed)?;
     }
     let realm = owner(config, args);
     for (name, fixture) in &config.trees {
         if Some(&**name) == realm {
-            for lineage in fixture.lineages() {
+            for account in fixture.accounts() {
                 // What the accounts file says of an account counts more than the fixture.
-                let _ = tree.insert(lineage.clone());
+                let _ = tree.insert(Arc::clone(account));
             }
         }
     }
@@ -72,51 +71,46 @@ fn tree(config: &Config, args: &ExplainArgs) -> Result<Tree, Stop> {
 
 fn owner<'c>(config: &'c Config, args: &ExplainArgs) -> Option<&'c str> {
     let path = args.path.split('?').next().unwrap_or_default();
-    config.snapshot.locate(Method::Get, path).realm?;
     config.snapshot.realms().iter().find(|realm| realm.strip_base(path).is_some()).map(|realm| &*realm.name)
 }
 
-fn lineages(file: &AccountFile) -> Vec<Lineage> {
-    let rows = file.accounts();
-    let find = |id: &str| rows.iter().find(|row| row.id == id);
-    let climb = |row: &AccountRow| {
-        let mut nodes = vec![(row.id.clone(), row.role.clone())];
-        let mut parent = row.parent.clone();
-        while let Some(above) = parent.as_deref().and_then(find) {
-            nodes.push((above.id.clone(), above.role.clone()));
-            parent.clone_from(&above.parent);
-        }
-        Lineage::new(nodes.iter().rev().map(|(id, role)| (id.as_str(), role.as_str())))
-    };
-    rows.iter().filter_map(climb).collect()
-}
-
-fn caller(
-    args: &ExplainArgs,
-    config: &Config,
-    tree: &mut Tree,
-    scheme: &mut Option<Scheme>,
-) -> Result<Option<Arc<Account>>, Stop> {
+/// Fills in who calls.
+fn cast(call: &mut Call, args: &ExplainArgs, config: &Config, records: &Records, tree: &mut Tree) -> Result<(), Stop> {
     let who = args.caller.as_str();
     if who == "anonymous" {
-        return Ok(None);
+        return Ok(());
     }
     let Some((role, id)) = who.split_once(':') else {
         return Err(Stop::usage(format!("`{who}` is nobody; write --as ROLE:ACCOUNT, credential:ID or anonymous")));
     };
     if role == "credential" {
-        *scheme = Some(Scheme::Basic);
-        return credential_account(&config.settings.accounts, id, tree).map(Some);
+        let accounts = config.settings.accounts.display();
+        let credential = records.credential(id);
+        let credential = credential.ok_or_else(|| Stop::usage(format!("{accounts} has no credential `{id}`")))?;
+        call.scheme = Some(Scheme::Basic);
+        call.caller = records.account(&credential.account).cloned();
+        call.flaw = if !credential.is_for(owner(config, args).unwrap_or_default()) {
+            Some(Identity::Invalid("the credential is not for this realm"))
+        } else if !credential.is_current(time::OffsetDateTime::now_utc().unix_timestamp()) {
+            Some(Identity::Expired("the credential is outside its validity period"))
+        } else {
+            None
+        };
+        return Ok(());
     }
     if let Some(path) = &args.lineage {
         let lineage = placed(path, role, id, owner_roles(config, args)).ok_or_else(|| {
             Stop::usage(format!("--lineage `{path}` has to be ids joined by `/`, root first, with `{id}` last"))
         })?;
-        tree.insert(lineage.clone()).map_err(Stop::usage)?;
+        let account = Account { lineage, suspended: false, password_mark: 0 };
+        tree.insert(Arc::new(account)).map_err(Stop::usage)?;
     }
-    tree.with_role(id, role).map(Some).ok_or_else(|| {
-        Stop::usage(format!("no file knows account `{id}`; add --lineage root/…/{id}, or name one of [fixture]"))
-    })
+    call.caller = tree.with_role(id, role);
+    if call.caller.is_none() {
+        let message = format!("no file knows account `{id}`; add --lineage root/…/{id}, or name one of [fixture]");
+        return Err(Stop::usage(message));
+    }
+    Ok(())
 }
 
 fn owner_roles<'c>(config: &'c Config, args: &ExplainArgs) -> &'c [Box<str>] {
@@ -131,15 +125,6 @@ fn placed(path: &str, role: &str, id: &str, roles: &[Box<str>]) -> Option<Lineag
     let role_of = |index: usize| if index == last { role } else { roles.get(index).map_or("-", |role| role) };
     let lineage = Lineage::new(ids.iter().enumerate().map(|(index, id)| (*id, role_of(index))))?;
     (lineage.id() == id).then_some(lineage)
-}
-
-fn credential_account(accounts: &Path, id: &str, tree: &Tree) -> Result<Arc<Account>, Stop> {
-    let file = read_file(accounts).map_err(|error| Stop { message: error.to_string(), exit: Exit::BadFiles })?;
-    let rows = file.credentials(std::time::SystemTime::now());
-    let row = rows.iter().find(|row| row.id == id);
-    let row = row.ok_or_else(|| Stop::usage(format!("`{}` has no credential with that id", accounts.display())))?;
-    let account = tree.account(&row.account).cloned();
-    account.ok_or_else(|| Stop::failed(format!("the credential's account `{}` is gone", row.account)))
 }
 
 fn describe(config: &Config, facts: &Facts<'_>, decision: &Decision) -> Value {

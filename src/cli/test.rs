@@ -13,8 +13,11 @@ use crate::policy::rehearsal::{Call, Tree, rehearse};
 use crate::policy::route::Destination;
 use crate::policy::snapshot::Spot;
 
-/// A pair of route and role (or nobody) that some test judged.
+/// What some test did on a route: judged a role or nobody, saw a permit, saw a refusal.
 type Judged = (String, String, String);
+
+/// Besides the roles, every route has to be seen from both sides.
+const SIDES: [&str; 2] = ["a permit", "a refusal"];
 
 /// Runs the verb.
 ///
@@ -42,10 +45,14 @@ pub fn run(args: &TestArgs, out: &mut dyn Write) -> Done {
     let short = args.min_coverage.is_some_and(|least| percent < usize::from(least));
     if short {
         for (realm, route, role) in &missing {
-            writeln!(out, "no test judges {role} on {realm} {route}")?;
+            let verb = if SIDES.contains(&role.as_str()) { "expects" } else { "judges" };
+            writeln!(out, "no test {verb} {role} on {realm} {route}")?;
         }
     }
-    writeln!(out, "coverage: {covered} of {all} route and role pairs, {percent} %")?;
+    writeln!(
+        out,
+        "coverage: {covered} of {all}, {percent} % (each role, nobody, a permit and a refusal on each route)"
+    )?;
     writeln!(out, "{passed} passed, {failed} failed")?;
     Ok(if failed > 0 || short || passed == 0 { Exit::Failed } else { Exit::Ok })
 }
@@ -62,7 +69,10 @@ fn judge(
     rehearse(&config.snapshot, tree, call, |facts, decision| {
         if let (Some((_, realm)), Spot::Route(_, route, _)) = (facts.place.realm, facts.place.spot) {
             let role = caller.split(':').next().unwrap_or_default();
-            judged.insert((realm.name.to_string(), route.name.to_string(), role.to_owned()));
+            let side = SIDES[usize::from(matches!(test.expect, Expectation::Deny(_)))];
+            for seen in [role, side] {
+                judged.insert((realm.name.to_string(), route.name.to_string(), seen.to_owned()));
+            }
         }
         match (&test.expect, decision) {
             (Expectation::Deny(expected), Decision::Deny(denial)) if *expected == denial.reason => Ok(()),
@@ -108,7 +118,7 @@ fn coverage(config: &Config, judged: &BTreeSet<Judged>) -> (usize, Vec<Judged>) 
     let mut missing = Vec::new();
     for realm in config.snapshot.realms() {
         for route in realm.routes.iter().filter(|route| matches!(route.destination, Destination::Upstream(_))) {
-            for role in realm.roles.iter().map(|role| &**role).chain(["anonymous"]) {
+            for role in realm.roles.iter().map(|role| &**role).chain(["anonymous"]).chain(SIDES) {
                 let pair = (realm.name.to_string(), route.name.to_string(), role.to_owned());
                 if judged.contains(&pair) { covered += 1 } else { missing.push(pair) }
             }

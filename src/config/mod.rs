@@ -16,3 +16,6 @@ mod raw;
 pub mod secret;
 pub mod settings;
 pub mod value;
+
+#[cfg(test)]
+mod tests;

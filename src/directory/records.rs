@@ -126,6 +126,11 @@ impl Records {
         self.accounts.get(id)
     }
 
+    /// All accounts, in no order.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.accounts.values()
+    }
+
     /// A credential by its API id.
     #[must_use]
     pub fn credential(&self, id: &str) -> Option<&Arc<Credential>> {

@@ -45,24 +45,24 @@ impl Tree {
         for end in 1..=ids.len() {
             let nodes = ids[..end].iter().zip(roles).map(|(id, role)| (*id, &**role));
             let lineage = Lineage::new(nodes).ok_or_else(|| TreeError::Path(path.to_owned()))?;
-            self.insert(lineage)?;
+            self.insert(Arc::new(Account { lineage, suspended: false, password_mark: 0 }))?;
         }
         Ok(())
     }
 
-    /// Adds one account by its lineage.
+    /// Adds one account.
     ///
     /// # Errors
     /// When the account stands elsewhere already.
-    pub fn insert(&mut self, lineage: Lineage) -> Result<(), TreeError> {
-        match self.accounts.get(lineage.id()) {
-            Some(known) if known.lineage.as_str() != lineage.as_str() => {
-                Err(TreeError::TwoPlaces(lineage.id().to_owned()))
+    pub fn insert(&mut self, account: Arc<Account>) -> Result<(), TreeError> {
+        let id = account.lineage.id();
+        match self.accounts.get(id) {
+            Some(known) if known.lineage.as_str() != account.lineage.as_str() => {
+                Err(TreeError::TwoPlaces(id.to_owned()))
             }
             Some(_) => Ok(()),
             None => {
-                self.accounts
-                    .insert(lineage.id().into(), Arc::new(Account { lineage, suspended: false, password_mark: 0 }));
+                self.accounts.insert(id.into(), account);
                 Ok(())
             }
         }
@@ -85,9 +85,9 @@ impl Tree {
         Some(Arc::new(Account { lineage: Lineage::new(nodes)?, suspended: account.suspended, password_mark: 0 }))
     }
 
-    /// The lineages of all accounts, in no order.
-    pub fn lineages(&self) -> impl Iterator<Item = &Lineage> {
-        self.accounts.values().map(|account| &account.lineage)
+    /// All accounts, in no order.
+    pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.accounts.values()
     }
 
     fn answer(&self, id: &str) -> TargetAnswer {
@@ -106,6 +106,8 @@ pub struct Call {
     pub headers: Vec<(String, String)>,
     /// Who sends it; `None` sends no credential.
     pub caller: Option<Arc<Account>>,
+    /// What is wrong with the caller's credential, where something is.
+    pub flaw: Option<Identity>,
     /// The scheme used; `None` takes the one that the route takes.
     pub scheme: Option<Scheme>,
     /// From where it comes.
@@ -121,6 +123,7 @@ impl Call {
             target: target.to_owned(),
             headers: Vec::new(),
             caller: None,
+            flaw: None,
             scheme: None,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         }
@@ -159,6 +162,9 @@ pub fn rehearse<R>(snapshot: &Snapshot, tree: &Tree, call: &Call, view: impl FnO
 }
 
 fn identity(call: &Call, scheme: Scheme) -> Identity {
+    if let Some(flaw) = &call.flaw {
+        return flaw.clone();
+    }
     match &call.caller {
         None => Identity::Invalid("nobody calls"),
         Some(account) => {
