@@ -14,6 +14,7 @@ use crate::policy::table::RouteIndex;
 use crate::problem::registry::Registry;
 use crate::reason::Reason;
 use crate::telemetry::meters::Meters;
+use crate::telemetry::metrics::Counted;
 use crate::telemetry::request_id::RequestId;
 
 /// One policy snapshot with what is bound to it. A request sees exactly one.
@@ -80,6 +81,8 @@ pub struct Exchange {
     pub body_limit: u64,
     /// Bytes of the body so far.
     pub body_received: u64,
+    /// It is in flight until it is dropped, even by a panic.
+    _counted: Counted,
 }
 
 /// The upstream's part of an exchange.
@@ -98,7 +101,7 @@ pub struct UpstreamSide {
 impl Exchange {
     /// A request of which nothing is known yet.
     #[must_use]
-    pub fn begin(live: Arc<Live>) -> Self {
+    pub fn begin(live: Arc<Live>, counted: Counted) -> Self {
         Self {
             started: Instant::now(),
             request_id: RequestId::fresh(),
@@ -111,6 +114,7 @@ impl Exchange {
             upstream: UpstreamSide::default(),
             body_limit: 0,
             body_received: 0,
+            _counted: counted,
         }
     }
 

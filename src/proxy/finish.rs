@@ -65,7 +65,6 @@ impl Gateway {
         let notes = &exchange.notes;
         let place = Place { realm: notes.realm, route: notes.route, role: notes.role };
         exchange.live.meters.record(place, outcome, exchange.reason, total, gateway_time);
-        self.metrics.in_flight.dec();
         let realm = notes.realm.and_then(|index| exchange.live.snapshot.realm(index));
         let route = notes.realm.zip(notes.route).and_then(|(realm, route)| exchange.live.snapshot.route(realm, route));
         let principal = notes.principal.as_ref();

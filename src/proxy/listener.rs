@@ -11,6 +11,7 @@ use pingora::server::ShutdownWatch;
 use prometheus::IntGauge;
 
 use super::edge::Edge;
+use crate::telemetry::metrics::Counted;
 
 /// What the listeners hand connections to.
 pub struct Front {
@@ -26,20 +27,10 @@ impl Front {
     }
 }
 
-/// Counted for as long as it lives, however the connection ends.
-struct Counted<'g>(&'g IntGauge);
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 #[async_trait]
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.connections.inc();
-        let _counted = Counted(&self.connections);
+        let _counted = Counted::new(&self.connections);
         self.edge.process_new(stream, shutdown).await
     }
 

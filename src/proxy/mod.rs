@@ -29,7 +29,7 @@ use crate::identity::password::Passwords;
 use crate::policy::facts::{Body, RequestHead};
 use crate::policy::route::Destination;
 use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Counted, Metrics};
 use crate::upstream::Upstreams;
 
 /// Everything that a request may need, built once by `app`.
@@ -56,8 +56,7 @@ impl Gateway {
     /// A request begins.
     #[must_use]
     pub fn begin(&self) -> Exchange {
-        self.metrics.in_flight.inc();
-        Exchange::begin(self.live.load_full())
+        Exchange::begin(self.live.load_full(), Counted::new(&self.metrics.in_flight))
     }
 
     /// Judges a request and answers it, unless it is to be forwarded. `true`: it was answered.

@@ -122,6 +122,24 @@ impl Metrics {
     }
 }
 
+/// Counts something in a gauge for as long as it lives, however it ends.
+pub struct Counted(IntGauge);
+
+impl Counted {
+    /// One more, until this is dropped.
+    #[must_use]
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Observes seconds since a moment.
 pub fn observe_since(histogram: &Histogram, started: std::time::Instant) {
     histogram.observe(started.elapsed().as_secs_f64());
