@@ -91,8 +91,8 @@ impl ServeHttp for Admin {
 impl Admin {
     fn allows(&self, authorization: Option<&[u8]>) -> bool {
         let Some(token) = &self.token else { return true };
-        let presented = authorization.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
-        presented.ct_eq(token.reveal().trim_ascii_end()).into()
+        let presented = authorization.and_then(|value| value.strip_prefix(b"Bearer "));
+        presented.is_some_and(|presented| presented.ct_eq(token.reveal()).into())
     }
 
     /// 503 before the first contact with the store and while draining; an outage afterwards only degrades.

@@ -2,8 +2,8 @@
 //!
 //! Called by `main` for `serve` and `demo`. After this file nothing is global.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{Admin, Stage};
 use crate::config::load::Config;
 use crate::config::settings::{self, Settings};
+use crate::directory::Directory;
+use crate::directory::file::{self, Followed};
 use crate::directory::records::Records;
-use crate::directory::{Directory, file};
 use crate::identity::Resolver;
 use crate::identity::password::Passwords;
 use crate::identity::sessions::Sessions;
@@ -61,7 +62,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     store: Arc<Store>,
     directory: Arc<Directory>,
-    accounts: Option<PathBuf>,
+    accounts: Option<Followed>,
     settings: Settings,
     files: Vec<String>,
     log_guard: AccessLogGuard,
@@ -73,7 +74,7 @@ impl App {
     ///
     /// # Errors
     /// What stands in the way.
-    pub fn build(config: Config, records: Records, accounts: Option<PathBuf>) -> Result<Self, StartError> {
+    pub fn build(config: Config, records: Records, accounts: Option<Followed>) -> Result<Self, StartError> {
         let settings = config.settings;
         let part = |error: &dyn std::fmt::Display| StartError::Part(error.to_string());
         let metrics = Arc::new(Metrics::new().map_err(|error| part(&error))?);
@@ -115,16 +116,28 @@ impl App {
         self.extras.push((name.to_owned(), address, app));
     }
 
+    /// Whether the ports are free: the carrier would try for half a minute, an operator wants to know at once.
+    ///
+    /// # Errors
+    /// The address that cannot be listened on.
+    pub fn try_ports(&self) -> Result<(), StartError> {
+        let server = &self.settings.server;
+        let listen = server.listen.iter().map(|address| (*address, "server.listen"));
+        let mut held = Vec::new();
+        for (address, key) in listen.chain([(server.admin, "server.admin")]) {
+            let tried = std::net::TcpListener::bind(address);
+            held.push(tried.map_err(|error| StartError::Listen { address, key, error })?);
+        }
+        Ok(())
+    }
+
     /// Runs until a signal ends it.
     ///
     /// # Errors
     /// What stands in the way, a port in use above all.
     pub fn run(self) -> Result<(), StartError> {
+        self.try_ports()?;
         let server = &self.settings.server;
-        for address in &server.listen {
-            try_port(*address, "server.listen")?;
-        }
-        try_port(server.admin, "server.admin")?;
         count_panics(&self.gateway);
         let mut pingora = Server::new_with_opt_and_conf(None, carrier_conf(server));
         pingora.bootstrap();
@@ -185,11 +198,6 @@ fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
     })
 }
 
-/// The carrier would try for half a minute; an operator wants to know at once.
-fn try_port(address: SocketAddr, key: &'static str) -> Result<(), StartError> {
-    std::net::TcpListener::bind(address).map(drop).map_err(|error| StartError::Listen { address, key, error })
-}
-
 fn carrier_conf(server: &settings::Server) -> ServerConf {
     let temporary = std::env::temp_dir();
     let name = |kind: &str| temporary.join(format!("portcullis-{}.{kind}", std::process::id())).display().to_string();
@@ -213,7 +221,8 @@ fn count_panics(gateway: &Arc<Gateway>) {
     std::panic::set_hook(Box::new(move |panic| {
         gateway.metrics.panics.inc();
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!("panic at {place}; the request it happened in was dropped");
+        // Nothing that could panic in turn: this is the last thing that may fail.
+        let _ = writeln!(std::io::stderr(), "panic at {place}; what it happened in was dropped");
     }));
 }
 
@@ -236,7 +245,7 @@ struct Background {
     gateway: Arc<Gateway>,
     store: Arc<Store>,
     directory: Arc<Directory>,
-    accounts: Option<PathBuf>,
+    accounts: Option<Followed>,
     listen: Vec<SocketAddr>,
     stage: Arc<Stage>,
 }
@@ -257,8 +266,8 @@ impl Background {
 impl BackgroundService for Background {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let follow = async {
-            if let Some(path) = &self.accounts {
-                file::follow(&self.directory, path.clone()).await;
+            if let Some(followed) = &self.accounts {
+                file::follow(&self.directory, followed.clone()).await;
             }
         };
         let stop = async {

@@ -20,7 +20,8 @@ use crate::cli::{Stop, report};
 use crate::config::diag::{Faults, Source};
 use crate::config::load::{Files, load};
 use crate::directory::edit::{AccountFile, Issued, NewAccount, NewCredential};
-use crate::directory::records::Records;
+use crate::directory::reading;
+use crate::directory::records::Vocabulary;
 use crate::identity::password::hash;
 use crate::identity::token::Claims;
 
@@ -74,12 +75,13 @@ pub fn build(args: &DemoArgs) -> Result<App, Stop> {
     let (text, samples) = accounts().map_err(Stop::failed)?;
     let source = Arc::new(Source { name: "demo accounts".to_owned(), text });
     let mut faults = Faults::default();
-    let records = Records::parse(&source, &mut faults).ok_or_else(|| report::stop(&faults))?;
+    let records = reading::parse(&source, &Vocabulary::default(), &mut faults).ok_or_else(|| report::stop(&faults))?;
     let mut app = App::build(config, records, None).map_err(Stop::failed)?;
     let expired = expired_token(&app).map_err(Stop::failed)?;
     for (name, address) in [("meeting", meeting), ("provisioning", provisioning)] {
         app.add_server(name, address, Arc::new(Echo { service: name }));
     }
+    app.try_ports().map_err(|error| Stop::failed(format!("{error}; choose others with --listen and --admin")))?;
     introduce(args, &samples, &expired)?;
     Ok(app)
 }

@@ -1,5 +1,6 @@
 //! argv → a verb; exit codes.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -9,7 +10,7 @@ use portcullis::cli::{self, Exit, Stop, report};
 use portcullis::demo;
 use portcullis::telemetry::init::start_log;
 
-// Measured against the system's and jemalloc; the README has the figures.
+// Measured against the system's and jemalloc: benches/README.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
     };
     let exit = done.unwrap_or_else(|stop| {
         if !stop.message.is_empty() {
-            eprintln!("portcullis: {}", stop.message);
+            // Nobody may be reading; the exit code says it as well.
+            let _ = writeln!(std::io::stderr(), "portcullis: {}", stop.message);
         }
         stop.exit
     });
@@ -40,8 +42,7 @@ fn run(verb: &Verb) -> Result<Exit, Stop> {
             for warning in loaded.warnings.iter() {
                 tracing::warn!("{warning}");
             }
-            let accounts = loaded.config.settings.accounts.clone();
-            App::build(loaded.config, loaded.records, Some(accounts)).map_err(Stop::failed)?
+            App::build(loaded.config, loaded.records, Some(loaded.followed)).map_err(Stop::failed)?
         }
         Verb::Demo(args) => {
             start_log("warn");

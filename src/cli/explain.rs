@@ -13,7 +13,7 @@ use super::report::{load_or_stop, stop};
 use super::{Done, Exit, Stop};
 use crate::config::load::Config;
 use crate::directory::file;
-use crate::directory::records::Records;
+use crate::directory::records::{Records, Vocabulary};
 use crate::policy::credential::Scheme;
 use crate::policy::decision::Denial;
 use crate::policy::facts::Facts;
@@ -36,8 +36,8 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
             .ok_or_else(|| Stop::usage(format!("`{header}` is no header; write -H 'Name: value'")))?;
         call.headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let (records, faults) = file::read(&config.settings.accounts);
-    let records = records.ok_or_else(|| stop(&faults))?;
+    let reading = file::read(&config.settings.accounts, None, &Vocabulary::default());
+    let records = reading.records.ok_or_else(|| stop(&reading.faults))?;
     let mut tree = tree(&config, &records, args)?;
     cast(&mut call, args, &config, &records, &mut tree)?;
     let (permitted, report) = rehearse(&config.snapshot, &tree, &call, |facts, decision| {

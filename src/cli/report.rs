@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::{Exit, Stop};
 use crate::config::diag::{Fault, Faults, Severity};
 use crate::config::load::{Config, Disk, Loading, load};
-use crate::directory::file;
-use crate::directory::records::Records;
+use crate::directory::file::{self, Followed};
+use crate::directory::records::{Records, Vocabulary};
 
 /// Everything that a gateway would start with.
 pub struct Loaded {
@@ -20,6 +20,8 @@ pub struct Loaded {
     pub config: Config,
     /// Accounts and credentials.
     pub records: Records,
+    /// The file that they came from.
+    pub followed: Followed,
     /// The warnings.
     pub warnings: Faults,
 }
@@ -30,12 +32,24 @@ pub struct Loaded {
 /// All findings, when one is a fault.
 pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
     let Loading { config, accounts, mut faults } = load(path, &Disk);
-    let Some(accounts) = accounts else { return Err(faults) };
-    let (records, found) = file::read(&accounts);
-    faults.append(found);
-    match (config, records) {
-        (Some(config), Some(records)) if !faults.any_fault() => Ok(Loaded { config, records, warnings: faults }),
+    let Some((accounts, place)) = accounts else { return Err(faults) };
+    let known = config.as_ref().map(vocabulary).unwrap_or_default();
+    let reading = file::read(&accounts, Some(&place), &known);
+    faults.append(reading.faults);
+    let followed = Followed { path: accounts, version: reading.version, known };
+    match (config, reading.records) {
+        (Some(config), Some(records)) if !faults.any_fault() => {
+            Ok(Loaded { config, records, followed, warnings: faults })
+        }
         _ => Err(faults),
+    }
+}
+
+fn vocabulary(config: &Config) -> Vocabulary {
+    let realms = config.snapshot.realms();
+    Vocabulary {
+        roles: realms.iter().flat_map(|realm| realm.roles.iter().cloned()).collect(),
+        realms: realms.iter().map(|realm| realm.name.clone()).collect(),
     }
 }
 

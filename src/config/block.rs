@@ -139,12 +139,22 @@ impl<'i> Block<'i> {
     }
 
     /// Reads the table as `T`. `None`, with every fault noted, when it cannot be.
-    pub fn read<T: DeserializeOwned>(mut self, faults: &mut Faults) -> Option<T> {
+    pub fn read<T: DeserializeOwned>(self, faults: &mut Faults) -> Option<T> {
+        self.read_what_can_be(faults).and_then(|(value, whole)| whole.then_some(value))
+    }
+
+    /// Reads a table whose every key may be left out: one with a fault counts as left out, so that the
+    /// other values are judged in the same run.
+    pub fn read_partly<T: DeserializeOwned + Default>(self, faults: &mut Faults) -> T {
+        self.read_what_can_be(faults).map(|(value, _)| value).unwrap_or_default()
+    }
+
+    fn read_what_can_be<T: DeserializeOwned>(mut self, faults: &mut Faults) -> Option<(T, bool)> {
         let mut removed: Vec<String> = Vec::new();
         loop {
             let spanned = Spanned::new(self.span.clone(), self.table.clone());
             let error = match T::deserialize(Deserializer::from(spanned)) {
-                Ok(value) => return removed.is_empty().then_some(value),
+                Ok(value) => return Some((value, removed.is_empty())),
                 Err(error) => error,
             };
             let span = error.span().unwrap_or_else(|| self.span.clone());

@@ -235,6 +235,9 @@ impl Compiler<'_> {
                 let (name, optional) = name.strip_suffix('?').map_or((name, false), |name| (name, true));
                 TargetSource::Query { name: name.into(), optional }
             }
+            Some(("header", name)) if !reaches_upstream(name) => {
+                return refuse(faults, format!("header `{name}` is not one that upstreams get from clients"));
+            }
             Some(("header", name)) if is_field_name(name) => TargetSource::Header(name.to_ascii_lowercase().into()),
             _ => return refuse(faults, format!("`{}` is no target", text.get_ref())),
         };
@@ -305,6 +308,15 @@ impl Compiler<'_> {
         }
         own
     }
+}
+
+/// A target that is judged but not sent, or that holds a secret, would be no target.
+fn reaches_upstream(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let reserved = ["x-auth-", "x-forwarded-", "x-envoy-"].iter().any(|prefix| name.starts_with(prefix));
+    !reserved
+        && !name.contains('_')
+        && !["authorization", "cookie", "host", "connection", "x-request-id"].contains(&&*name)
 }
 
 fn is_field_name(name: &str) -> bool {

@@ -21,10 +21,12 @@ use super::settings::{Limits, Server, Settings, Store, Token, beside, is_loopbac
 use super::value::{Period, SecretSource, Size};
 use crate::policy::principal::is_id;
 use crate::policy::route::Timeouts;
+use crate::store::RedisSettings;
 
 /// What `gateway.toml` says: settings, and the policy files that it includes.
 pub(super) struct GatewayFile {
     pub settings: Settings,
+    pub accounts_span: Range<usize>,
     pub include: Vec<Spanned<String>>,
 }
 
@@ -38,7 +40,7 @@ pub(super) fn read(source: &Arc<Source>, faults: &mut Faults) -> Option<GatewayF
     let (server, limits) = reader.server(root.take_table("server", faults), faults);
     let store = reader.store(root.take_table("store", faults), faults);
     let token = reader.token(root.take_table("token", faults), store.redis.is_some(), faults);
-    let accounts = reader.directory(root.take_table("directory", faults), faults);
+    let (accounts, accounts_span) = reader.directory(root.take_table("directory", faults), faults);
     reader.lockout(root.take_table("lockout", faults), faults);
     let upstreams = root.take_named("upstreams", faults);
     let upstreams = upstreams.into_iter().filter_map(|(name, block)| reader.upstream(&name, block, faults)).collect();
@@ -52,7 +54,7 @@ pub(super) fn read(source: &Arc<Source>, faults: &mut Faults) -> Option<GatewayF
     root.refuse_rest(SECTIONS, faults);
     let accounts = beside(&source.name, &accounts);
     let settings = Settings { server, limits, token: token?, store, accounts, upstreams, reasons };
-    Some(GatewayFile { settings, include: include? })
+    Some(GatewayFile { settings, accounts_span, include: include? })
 }
 
 pub(super) struct Reader<'s> {
@@ -77,17 +79,32 @@ impl Reader<'_> {
                 limits = self.limits(block, faults);
             }
             block.warn_without_effect("server", &["proxy_protocol", "runtime_dir"], faults);
-            raw = block.read(faults).unwrap_or_default();
+            raw = block.read_partly(faults);
         }
+        let listen_span = raw.listen.as_ref().and_then(|listen| listen.first()).map_or(0..0, Spanned::span);
         let listen = raw.listen.unwrap_or_else(|| vec![Spanned::new(0..0, "127.0.0.1:8080".to_owned())]);
         let listen: Vec<SocketAddr> = listen.iter().filter_map(|text| self.address(text, faults)).collect();
         if listen.is_empty() && !faults.any_fault() {
             faults.fault(self.source, 0..0, "`server.listen` is empty", "name at least one address");
         }
+        for (index, address) in listen.iter().enumerate() {
+            if listen[..index].contains(address) {
+                let message = format!("`server.listen` names {address} twice");
+                faults.fault(self.source, listen_span.clone(), message, "");
+            }
+        }
         let admin_default = SocketAddr::from(([127, 0, 0, 1], 8081));
         let admin_span = raw.admin.as_ref().map_or(0..0, Spanned::span);
         let admin = raw.admin.as_ref().and_then(|text| self.address(text, faults)).unwrap_or(admin_default);
-        let admin_token = raw.admin_token.as_ref().and_then(|source| self.secret(source, faults));
+        if listen.contains(&admin) {
+            faults.fault(
+                self.source,
+                admin_span.clone(),
+                format!("{admin} is one of `server.listen`"),
+                "they need two ports",
+            );
+        }
+        let admin_token = raw.admin_token.as_ref().and_then(|source| self.admin_token(source, faults));
         if !is_loopback(&admin) && raw.admin_token.is_none() {
             let message = "`server.admin` is not on loopback, so `server.admin_token` is mandatory";
             faults.fault(
@@ -98,6 +115,9 @@ impl Reader<'_> {
             );
         }
         let log = raw.log.map_or_else(|| "info".to_owned(), |log| self.log_level(&log, faults));
+        if let Some(threads) = raw.threads.as_ref().filter(|threads| *threads.get_ref() > 1024) {
+            faults.fault(self.source, threads.span(), "`server.threads` is at most 1024", "0 is one per core");
+        }
         let threads = match raw.threads.map_or(0, Spanned::into_inner) {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => usize::from(threads),
@@ -119,6 +139,17 @@ impl Reader<'_> {
         (server, limits)
     }
 
+    /// It is compared byte by byte with a header value, so it must be able to stand in one.
+    fn admin_token(&self, source: &Spanned<SecretSource>, faults: &mut Faults) -> Option<Secret> {
+        let token = self.secret(source, faults)?;
+        let fits = token.reveal().len() >= 16 && token.reveal().iter().all(u8::is_ascii_graphic);
+        if !fits {
+            let message = "the admin token is not at least 16 visible ASCII characters, without a line end";
+            faults.fault(self.source, source.span(), message, "make one with `openssl rand -hex 32 | tr -d '\\n'`");
+        }
+        fits.then_some(token)
+    }
+
     fn log_level(&self, log: &Spanned<String>, faults: &mut Faults) -> String {
         const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
         if !LEVELS.contains(&log.get_ref().as_str()) {
@@ -132,7 +163,7 @@ impl Reader<'_> {
         const UNBUILT: &[&str] =
             &["connections", "per_network", "total_timeout", "min_rate", "upgrade_lifetime", "upgrade_idle"];
         block.warn_without_effect("server.limits", UNBUILT, faults);
-        let raw: RawLimits = block.read(faults).unwrap_or_default();
+        let raw: RawLimits = block.read_partly(faults);
         let default = Limits::default();
         let mut period = |value: Option<Spanned<Period>>, default| self.period(value, default, faults);
         let header_timeout = period(raw.header_timeout, default.header_timeout);
@@ -148,7 +179,7 @@ impl Reader<'_> {
         };
         // The carrier's parser has bounds of its own above these.
         let head_size = size(raw.head_size, default.head_size as u64, 256, 512 << 10) as usize;
-        let target_size = size(raw.target_size, default.target_size as u64, 64, 256 << 10) as usize;
+        let target_size = size(raw.target_size, default.target_size as u64, 64, 60 << 10) as usize;
         let body_size = size(raw.body_size, default.body_size, 1, 1 << 40);
         let head_lines = match raw.head_lines {
             Some(lines) if !(1..=250).contains(lines.get_ref()) => {
@@ -166,7 +197,7 @@ impl Reader<'_> {
         let raw: RawToken = match block {
             Some(block) => {
                 block.warn_without_effect("token", &["cache", "stale", "sessions_per_account"], faults);
-                block.read(faults)?
+                block.read_partly(faults)
             }
             None => RawToken::default(),
         };
@@ -219,12 +250,12 @@ impl Reader<'_> {
     fn store(&self, block: Option<Block<'_>>, faults: &mut Faults) -> Store {
         let raw: RawStore = block.map_or_else(RawStore::default, |block| {
             block.warn_without_effect("store", &["replicas", "tls"], faults);
-            block.read(faults).unwrap_or_default()
+            block.read_partly(faults)
         });
         let redis = match raw.url {
             None => None,
             Some(url) if url.get_ref() == "memory:" => None,
-            Some(url) if url.get_ref().starts_with("redis://") => Some(url.into_inner()),
+            Some(url) if url.get_ref().starts_with("redis://") => self.redis(&url, faults),
             Some(url) => {
                 let planned = ["rediss://", "redis+sentinel://", "redis+cluster://"];
                 let message = match planned.iter().find(|scheme| url.get_ref().starts_with(**scheme)) {
@@ -245,7 +276,22 @@ impl Reader<'_> {
         Store { redis, budget, prefix }
     }
 
-    fn directory(&self, block: Option<Block<'_>>, faults: &mut Faults) -> String {
+    /// The store itself says whether it can use the URL; nothing is connected yet.
+    fn redis(&self, url: &Spanned<String>, faults: &mut Faults) -> Option<String> {
+        let settings =
+            RedisSettings { url: url.get_ref().clone(), prefix: String::new(), budget: Duration::from_secs(1) };
+        if let Err(error) = crate::store::Store::redis(settings) {
+            faults.fault(
+                self.source,
+                url.span(),
+                error.to_string(),
+                "write \"redis://[user:password@]host:port[/database]\"",
+            );
+        }
+        Some(url.get_ref().clone())
+    }
+
+    fn directory(&self, block: Option<Block<'_>>, faults: &mut Faults) -> (String, Range<usize>) {
         const UNBUILT: &[&str] = &[
             "budget",
             "cache",
@@ -260,19 +306,19 @@ impl Reader<'_> {
         let default = "policies/accounts.toml";
         let raw: RawDirectory = block.map_or_else(RawDirectory::default, |block| {
             block.warn_without_effect("directory", UNBUILT, faults);
-            block.read(faults).unwrap_or_default()
+            block.read_partly(faults)
         });
         for pepper in &raw.peppers {
             self.secret(&pepper.secret, faults);
         }
-        let Some(url) = raw.url else { return default.to_owned() };
+        let Some(url) = raw.url else { return (default.to_owned(), 0..0) };
         if let Some(path) = url.get_ref().strip_prefix("file:").filter(|path| !path.is_empty()) {
-            return path.to_owned();
+            return (path.to_owned(), url.span());
         }
         let planned = url.get_ref().starts_with("redis:") || url.get_ref().starts_with("https://");
         let message = if planned { "this directory is not built yet" } else { "no such directory" };
         faults.fault(self.source, url.span(), message, "this version has \"file:PATH\"");
-        default.to_owned()
+        (default.to_owned(), url.span())
     }
 
     fn lockout(&self, block: Option<Block<'_>>, faults: &mut Faults) {
@@ -297,7 +343,7 @@ impl Reader<'_> {
     }
 
     fn address(&self, text: &Spanned<String>, faults: &mut Faults) -> Option<SocketAddr> {
-        let address = text.get_ref().parse().ok();
+        let address = text.get_ref().parse().ok().filter(|address: &SocketAddr| address.port() != 0);
         if address.is_none() {
             let message = format!("`{}` is no address", text.get_ref());
             faults.fault(self.source, text.span(), message, "write \"127.0.0.1:8080\" or \"[::1]:8080\"");

@@ -61,7 +61,7 @@ impl Reader<'_> {
         block: Block<'_>,
         faults: &mut Faults,
     ) -> Option<(Reason, ReasonOverride)> {
-        let raw: RawReason = block.read(faults)?;
+        let raw: RawReason = block.read_partly(faults);
         let Ok(reason) = name.get_ref().parse::<Reason>() else {
             let hint = suggest(name.get_ref(), Reason::ALL.iter().map(|reason| reason.name()));
             faults.fault(self.source, name.span(), format!("no reason `{}`", name.get_ref()), hint);

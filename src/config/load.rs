@@ -56,10 +56,19 @@ impl Files for Disk {
 pub struct Loading {
     /// `None` with a fault.
     pub config: Option<Config>,
-    /// The accounts file, as soon as the settings name one.
-    pub accounts: Option<PathBuf>,
+    /// The accounts file, as soon as the settings name one, and where they do.
+    pub accounts: Option<(PathBuf, Place)>,
     /// Faults and warnings.
     pub faults: Faults,
+}
+
+/// A place in a file.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The file.
+    pub source: Arc<Source>,
+    /// The bytes.
+    pub span: Range<usize>,
 }
 
 /// Reads everything.
@@ -81,7 +90,8 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
     });
     let source = Arc::new(Source { name: path.display().to_string(), text: without_mark(text.ok()?) });
     let gateway = gateway_file::read(&source, faults)?;
-    loading.accounts = Some(gateway.settings.accounts.clone());
+    let place = Place { source: Arc::clone(&source), span: gateway.accounts_span };
+    loading.accounts = Some((gateway.settings.accounts.clone(), place));
     let mut hash = Sha256::new();
     for upstream in &gateway.settings.upstreams {
         hash.update(upstream.name.as_bytes());

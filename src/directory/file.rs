@@ -7,61 +7,97 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::Directory;
-use super::records::Records;
+use super::records::{Records, Vocabulary};
+use super::{Directory, reading};
 use crate::config::diag::{Faults, Source};
+use crate::config::load::Place;
 
 /// How often the file is looked at.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// Reads the file once.
+/// What came of reading.
+pub struct Reading {
+    /// `None` with a fault.
+    pub records: Option<Records>,
+    /// Faults and warnings.
+    pub faults: Faults,
+    /// What was read, so that the next change is seen.
+    pub version: Version,
+}
+
+/// Reads the file once. `place` is where the settings name it, for the fault of a file that cannot be read.
 #[must_use]
-pub fn read(path: &Path) -> (Option<Records>, Faults) {
+pub fn read(path: &Path, place: Option<&Place>, known: &Vocabulary) -> Reading {
     let mut faults = Faults::default();
+    // Before the reading: a change in between is then seen as one.
+    let version = Version::of(path);
     let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+        Ok(text) => text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text),
         Err(error) => {
-            faults.without_place(
-                format!("cannot read the accounts in `{}`: {error}", path.display()),
-                "see `url` in [directory]",
-            );
-            return (None, faults);
+            let message = format!("cannot read the accounts in `{}`: {error}", path.display());
+            let hint = "see `url` in [directory]; paths are relative to the file that holds them";
+            match place {
+                Some(place) => faults.fault(&place.source, place.span.clone(), message, hint),
+                None => faults.without_place(message, hint),
+            }
+            return Reading { records: None, faults, version };
         }
     };
     let source = Arc::new(Source { name: path.display().to_string(), text });
-    (Records::parse(&source, &mut faults), faults)
+    let records = reading::parse(&source, known, &mut faults);
+    Reading { records, faults, version }
 }
 
 /// What tells one content of a file from another without reading it.
-#[derive(PartialEq, Eq)]
-struct Mark {
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(Option<(SystemTime, (i64, i64), u64, u64)>);
+
+impl Version {
+    /// Modification and change time, length and inode; `None` for a file that is not there.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        let meta = std::fs::metadata(path).ok();
+        Self(
+            meta.and_then(|meta| {
+                Some((meta.modified().ok()?, (meta.ctime(), meta.ctime_nsec()), meta.len(), meta.ino()))
+            }),
+        )
+    }
 }
 
-fn mark(path: &Path) -> Option<Mark> {
-    let meta = std::fs::metadata(path).ok()?;
-    let inode = std::os::unix::fs::MetadataExt::ino(&meta);
-    Some(Mark { modified: meta.modified().ok(), length: meta.len(), inode })
+/// A file to be followed.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What the directory holds of it.
+    pub version: Version,
+    /// The roles and realms that it may speak of.
+    pub known: Vocabulary,
 }
 
 /// Keeps a directory in step with its file, for as long as it is polled.
-pub async fn follow(directory: &Directory, path: PathBuf) {
-    let mut seen = mark(&path);
+pub async fn follow(directory: &Directory, mut followed: Followed) {
     loop {
         tokio::time::sleep(PERIOD).await;
-        let now = mark(&path);
-        if now == seen {
+        if Version::of(&followed.path) == followed.version {
             continue;
         }
-        seen = now;
-        let file = path.clone();
-        let Ok((records, faults)) = tokio::task::spawn_blocking(move || read(&file)).await else { continue };
+        let task = followed.clone();
+        let reading = tokio::task::spawn_blocking(move || read(&task.path, None, &task.known)).await;
+        let Ok(Reading { records, faults, version }) = reading else {
+            tracing::error!("the reading of {} failed; trying again", followed.path.display());
+            continue;
+        };
+        followed.version = version;
         match records {
             Some(records) => {
                 directory.replace(records);
-                tracing::info!("accounts reloaded from {}", path.display());
+                tracing::info!("accounts reloaded from {}", followed.path.display());
+                for warning in faults.iter() {
+                    tracing::warn!("{warning}");
+                }
             }
             None => {
                 directory.note_unreadable();

@@ -5,6 +5,7 @@
 
 pub mod edit;
 pub mod file;
+pub mod reading;
 pub mod records;
 
 use std::sync::Arc;

@@ -126,8 +126,8 @@ fn read_form(content_type: Option<&[u8]>, body: &[u8]) -> Result<Form, &'static 
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err("the content type is not application/json");
     }
-    serde_json::from_slice(body)
-        .map_err(|_| "the body is not an object with email and password, each once and a string")
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
+    serde_json::from_str(text).map_err(|_| "the body is not an object with email and password, each once and a string")
 }
 
 impl<'de> Deserialize<'de> for Form {

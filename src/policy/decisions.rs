@@ -167,6 +167,15 @@ fn each_check_refuses_with_its_own_reason() {
         ("usr-1", "GET /api/header", &[], Reason::HeaderMissing),
         ("usr-1", "GET /api/header", &[("x-target", "usr-1"), ("x-target", "usr-1")], Reason::RequestMalformed),
         ("usr-1", "GET /api/header", &[("x-target", "cus-42")], Reason::ScopeForbidden),
+        (
+            "usr-1",
+            "GET /api/header",
+            &[("x-target", "usr-1"), ("connection", "close, X-Target")],
+            Reason::RequestMalformed,
+        ),
+        ("", "GET /api/public", &[("x-api-id", "a"), ("connection", "x-api-id")], Reason::RequestMalformed),
+        ("root", "GET /api/typed", &[("x-app-type", "vc"), ("connection", "X-App-Type")], Reason::RequestMalformed),
+        ("root", "GET /api/of/a%20b", &[], Reason::ScopeForbidden),
         ("root", "POST /api/plain", &[("content-length", "1001")], Reason::BodyTooLarge),
         (
             "root",

@@ -118,6 +118,16 @@ impl<'a> RequestHead<'a> {
         head
     }
 
+    /// Whether `Connection` names the field: it then ends here and does not reach the upstream.
+    #[must_use]
+    pub fn nominates(&self, name: &str) -> bool {
+        let names = |value: &[u8]| {
+            let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            names.any(|known| known.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        self.fields.values("connection").any(names)
+    }
+
     fn fill(&mut self, target: &'a [u8]) -> Result<(), Fault> {
         let target = parse_target(target).map_err(malformed)?;
         self.path = target.path;
@@ -125,6 +135,9 @@ impl<'a> RequestHead<'a> {
         self.origin_form = target.origin_form;
         if self.method.is_none() {
             return Err(malformed("unknown method"));
+        }
+        if self.method == Some(Method::Connect) {
+            return Err(malformed("CONNECT opens tunnels, and its target is no path"));
         }
         let mut lines = Lines::default();
         self.fields.each(&mut |name, value| lines.note(name, value));
@@ -158,6 +171,7 @@ struct Lines<'a> {
     transfer_encoding: Option<&'a [u8]>,
     app_type: AppType<'a>,
     upgrade: bool,
+    nominated: usize,
     fault: Option<&'static str>,
 }
 
@@ -169,7 +183,10 @@ impl<'a> Lines<'a> {
             "content-length" => (&mut self.content_length, "Content-Length repeated"),
             "transfer-encoding" => (&mut self.transfer_encoding, "Transfer-Encoding repeated"),
             "connection" => {
-                self.fault = self.fault.or(connection_fault(value));
+                self.nominated += value.split(|byte| *byte == b',').count();
+                // The carrier's own bound is ten; a client has no use for more.
+                let many = (self.nominated > 9).then_some("Connection names too many headers");
+                self.fault = self.fault.or(connection_fault(value)).or(many);
                 return;
             }
             "x-app-type" => {
@@ -204,9 +221,7 @@ impl<'a> Lines<'a> {
 /// Names in `Connection` are removed on the way; these would take our own away.
 fn connection_fault(value: &[u8]) -> Option<&'static str> {
     let Ok(text) = std::str::from_utf8(value) else { return Some("Connection is not text") };
-    let mut names = 0;
     for name in text.split(',').map(|name| name.trim_matches([' ', '\t'])) {
-        names += 1;
         if name.eq_ignore_ascii_case("host") || name.to_ascii_lowercase().starts_with("x-forwarded-") {
             return Some("Connection names a protected header");
         }
@@ -214,8 +229,7 @@ fn connection_fault(value: &[u8]) -> Option<&'static str> {
             return Some("Connection is no list of names");
         }
     }
-    // The carrier's own bound is ten; a client has no use for more.
-    (names > 9).then_some("Connection names too many headers")
+    None
 }
 
 /// A character of a token, RFC 9110 section 5.6.2.

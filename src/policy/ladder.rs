@@ -9,7 +9,7 @@ use super::decision::{Denial, Hint, Question};
 use super::facts::{AppType, Body, Facts};
 use super::principal::{Identity, Principal, Relation};
 use super::reach::{Halt, reach};
-use super::route::{Destination, Route};
+use super::route::{Destination, Route, TargetSource};
 use super::snapshot::{RealmIndex, Spot};
 use super::table::RouteIndex;
 use crate::reason::Reason;
@@ -205,6 +205,9 @@ fn enabled(facts: &Facts<'_>) -> Step {
 
 fn headers(facts: &Facts<'_>) -> Step {
     let Some(route) = facts.place.route() else { return Step::Moot };
+    if reads(route).any(|name| facts.head.nominates(name)) {
+        return deny(Reason::RequestMalformed, "Connection takes away a header that the route reads");
+    }
     let present = |name: &str| facts.head.fields.first(name).is_some_and(|value| !value.is_empty());
     match route.headers.iter().find(|name| !present(name)) {
         Some(missing) => Step::Deny(Denial {
@@ -214,6 +217,17 @@ fn headers(facts: &Facts<'_>) -> Step {
         }),
         None => Step::Pass,
     }
+}
+
+/// The fields that the policy judges by; an upstream must see what was judged.
+fn reads(route: &Route) -> impl Iterator<Item = &str> {
+    let target = route.target.as_ref().and_then(|rule| match &rule.source {
+        TargetSource::Header(name) => Some(&**name),
+        TargetSource::Path(_) | TargetSource::Query { .. } => None,
+    });
+    let app_type = (!route.app_types.is_empty()).then_some("x-app-type");
+    let authorization = route.forward_authorization.then_some("authorization");
+    route.headers.iter().map(|name| &**name).chain(target).chain(app_type).chain(authorization)
 }
 
 fn credential(facts: &Facts<'_>) -> Step {

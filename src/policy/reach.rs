@@ -69,7 +69,8 @@ pub fn reach<'a>(facts: &Facts<'a>) -> Result<Reach<'a>, Halt> {
     let relation = if *target == *own.id() {
         if role_fits(own.role()) { Relation::Myself } else { Relation::Outside }
     } else if !is_id(&target) {
-        Relation::Unknown
+        // Not even `any` reaches what can be no account; the text is the client's own and goes nowhere.
+        return Err(Halt::Deny(Denial::new(Reason::ScopeForbidden, "the target is no account id")));
     } else {
         match &facts.target {
             None => return Err(Halt::Ask(Question::Target(target.into_owned().into()))),

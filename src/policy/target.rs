@@ -76,9 +76,17 @@ fn query_value<'a>(query: Option<&'a str>, name: &str) -> Result<Option<Cow<'a, 
     Ok(found)
 }
 
+/// Letter case, brackets, blanks around it, and the characters that some frameworks fold to `_`.
 fn is_variant(key: &str, name: &str) -> bool {
-    let stem = key.split(['[', ';']).next().unwrap_or_default().trim_matches([' ', '\0']);
-    stem.eq_ignore_ascii_case(name)
+    let stem = key.trim_matches([' ', '\t', '\0']);
+    let stem = stem
+        .split_once('[')
+        .map_or(stem, |(stem, rest)| if rest.contains(']') || rest.is_empty() { stem } else { key });
+    let fold = |byte: u8| match byte {
+        b'.' | b' ' | b'[' => b'_',
+        other => other.to_ascii_lowercase(),
+    };
+    stem.len() == name.len() && stem.bytes().map(fold).eq(name.bytes().map(fold))
 }
 
 #[cfg(test)]
@@ -104,6 +112,11 @@ mod tests {
             "%zz=1",
             "+customer_id=1",
             "customer_id=1&customer%5fid=2",
+            "customer.id=1",
+            "customer+id=1",
+            "customer[id=1",
+            "%09customer_id=1",
+            "customer_id[x]=1",
         ] {
             assert!(read(odd).is_err(), "{odd}");
         }

@@ -39,6 +39,9 @@ pub fn parse_target(raw: &[u8]) -> Result<Target<'_>, &'static str> {
         None => (origin_form, None),
     };
     check_path(path)?;
+    if query.is_some_and(|query| query.contains(['<', '>', '"'])) {
+        return Err("query has a character that no URI has and the carrier cannot send as it is");
+    }
     Ok(Target { path, query, authority, origin_form })
 }
 
@@ -72,6 +75,8 @@ fn check_path(path: &str) -> Result<(), &'static str> {
             }
             b'\\' => return Err("path has a backslash"),
             b';' => return Err("path has a semicolon"),
+            // No URI has them (RFC 3986), and the carrier cannot send them as they are.
+            b'<' | b'>' | b'`' => return Err("path has a character that no URI has"),
             b'%' => {
                 check_escape(&bytes[index + 1..])?;
                 index += 2;
@@ -217,6 +222,10 @@ mod tests {
             b"/%c1%9c",
             b"/a?x#y",
             b"*/test",
+            b"/a<b",
+            b"/a`b",
+            b"/a?b=\"c\"",
+            b"/a?<",
             b"/a\x7f",
         ];
         for target in refused {

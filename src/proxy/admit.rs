@@ -8,7 +8,7 @@ use crate::policy::credential::Schemes;
 use crate::policy::decision::{Denial, Question};
 use crate::policy::facts::{Facts, RequestHead, TargetAnswer};
 use crate::policy::ladder::{Decision, MAX_QUESTIONS, Permit, decide};
-use crate::policy::principal::Identity;
+use crate::policy::principal::{Identity, Relation};
 use crate::policy::reach::reach;
 use crate::policy::snapshot::{Snapshot, Spot};
 use crate::problem::envelope::{Challenge, Problem};
@@ -90,6 +90,7 @@ fn notes(facts: &Facts<'_>, decision: &Decision) -> Notes {
             notes.relation = permit.relation();
         }
         Decision::Deny(denial) if denial.reason == Reason::ScopeForbidden => {
+            notes.relation = Relation::Unknown;
             if let Ok(reach) = reach(facts) {
                 notes.scope = Some(reach.scope);
                 notes.target = reach.target.map(|target| target.into_owned().into());

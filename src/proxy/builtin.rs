@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use pingora::prelude::Error;
 use pingora::proxy::Session;
 
 use super::Gateway;
@@ -18,8 +19,19 @@ use crate::policy::ladder::Permit;
 use crate::problem::envelope::{Challenge, Problem, Reply, json_reply};
 use crate::reason::Reason;
 
-/// A refusal of a built-in route, with its private cause.
-type Refusal = (Reason, &'static str);
+/// Why a built-in route gives no reply of its own.
+pub enum Halt {
+    /// This is told instead, for this private cause.
+    Refuse(Problem, &'static str),
+    /// Nobody is there to be told.
+    Gone(Box<Error>),
+}
+
+/// Why a body could not be read.
+enum BodyEnd {
+    Fault(Reason, &'static str),
+    Gone(Box<Error>),
+}
 
 impl Gateway {
     /// Logs in; gives the reply, or what to refuse with.
@@ -28,17 +40,20 @@ impl Gateway {
         session: &mut Session,
         exchange: &mut Exchange,
         permit: &Permit,
-    ) -> Result<Reply, (Problem, &'static str)> {
+    ) -> Result<Reply, Halt> {
         let live = exchange.live.clone();
         let Some(realm) = live.snapshot.realm(permit.realm()) else {
-            return Err((Problem::plain(Reason::Internal), "the permit's realm is gone"));
+            return Err(Halt::Refuse(Problem::plain(Reason::Internal), "the permit's realm is gone"));
         };
         let answer = match self.read_body(session, exchange).await {
-            Err(refusal) => Err(refusal),
+            Err(BodyEnd::Gone(error)) => return Err(Halt::Gone(error)),
+            Err(BodyEnd::Fault(reason, cause)) => Err((reason, cause)),
             Ok(body) => {
                 let fields = MapFields(&session.req_header().headers);
                 let api_id = fields.first("x-api-id").filter(|_| fields.values("x-api-id").nth(1).is_none());
-                let request = LoginRequest { content_type: fields.first("content-type"), api_id, body: &body };
+                let content_type =
+                    fields.first("content-type").filter(|_| fields.values("content-type").nth(1).is_none());
+                let request = LoginRequest { content_type, api_id, body: &body };
                 self.resolver.login(&self.passwords, realm, &request).await
             }
         };
@@ -56,13 +71,13 @@ impl Gateway {
                     schemes: Schemes { basic: false, token: true },
                     presented: None,
                 };
-                Err((Problem { reason, hint: Hint::None, challenge }, cause))
+                Err(Halt::Refuse(Problem { reason, hint: Hint::None, challenge }, cause))
             }
         }
     }
 
     /// Ends the session that the permit was given for.
-    pub(super) async fn log_out(&self, exchange: &Exchange, permit: &Permit) -> Result<Reply, (Problem, &'static str)> {
+    pub(super) async fn log_out(&self, exchange: &Exchange, permit: &Permit) -> Result<Reply, Halt> {
         let jti = permit.principal().map_or("", |principal| &principal.credential);
         match self.resolver.sessions().end(jti).await {
             Ok(true) => Ok(json_reply(200, &serde_json::json!({ "result": "1" }), exchange.request_id.as_str())),
@@ -74,19 +89,22 @@ impl Gateway {
                     presented: None,
                 };
                 let problem = Problem { reason: Reason::TokenRevoked, hint: Hint::None, challenge };
-                Err((problem, "another logout of the session came first"))
+                Err(Halt::Refuse(problem, "another logout of the session came first"))
             }
-            Err(cause) => Err((Problem::plain(Reason::StoreUnavailable), cause)),
+            Err(cause) => Err(Halt::Refuse(Problem::plain(Reason::StoreUnavailable), cause)),
         }
     }
 
     /// The whole body: no longer than the route allows, with no longer gaps than the limits allow, and
     /// in no more time than four such gaps.
-    async fn read_body(&self, session: &mut Session, exchange: &mut Exchange) -> Result<BytesMut, Refusal> {
-        let expects = session.req_header().headers.get("expect");
-        if expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-            let written = session.as_downstream_mut().write_continue_response().await;
-            written.map_err(|_| (Reason::RequestTimeout, "the client left before its body was asked for"))?;
+    async fn read_body(&self, session: &mut Session, exchange: &mut Exchange) -> Result<BytesMut, BodyEnd> {
+        let head = session.req_header();
+        let expects =
+            head.headers.get("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        if expects && head.version == http::Version::HTTP_11 {
+            let downstream = session.as_downstream_mut();
+            downstream.set_close_on_response_before_downstream_finish(false);
+            downstream.write_continue_response().await.map_err(|error| BodyEnd::Gone(error.into_down()))?;
         }
         let whole: Duration = self.limits.body_timeout.saturating_mul(4);
         let limit = exchange.body_limit;
@@ -95,16 +113,21 @@ impl Gateway {
             loop {
                 match session.as_downstream_mut().read_request_body().await {
                     Ok(Some(chunk)) if body.len() as u64 + chunk.len() as u64 > limit => {
-                        return Err((Reason::BodyTooLarge, "the body is longer than the route allows"));
+                        return Err(BodyEnd::Fault(Reason::BodyTooLarge, "the body is longer than the route allows"));
                     }
                     Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                     Ok(None) => return Ok(body),
-                    Err(error) => return Err(super::respond::body_fault(&error)),
+                    Err(error) => {
+                        return Err(match super::respond::body_fault(&error) {
+                            Some((reason, cause)) => BodyEnd::Fault(reason, cause),
+                            None => BodyEnd::Gone(error.into_down()),
+                        });
+                    }
                 }
             }
         };
         let body = tokio::time::timeout(whole, reading).await;
-        let body = body.unwrap_or(Err((Reason::RequestTimeout, "the body took too long")))?;
+        let body = body.unwrap_or(Err(BodyEnd::Fault(Reason::RequestTimeout, "the body took too long")))?;
         exchange.body_received = body.len() as u64;
         Ok(body)
     }

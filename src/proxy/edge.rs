@@ -112,8 +112,8 @@ impl Edge {
         }
     }
 
-    /// Answers a head that is refused. Whether the connection goes on.
-    async fn refuse(&self, io: &mut Stream, head: &RawHead, fault: Fault, peer: IpAddr) -> bool {
+    /// Answers a head that is refused, and closes unless `keep`. Whether the connection goes on.
+    async fn refuse(&self, io: &mut Stream, head: &RawHead, fault: Fault, peer: IpAddr, keep: bool) -> bool {
         let gateway = &self.gateway;
         let mut exchange = gateway.begin();
         exchange.sender = intake::sender(peer, head, &gateway.trusted_proxies);
@@ -129,7 +129,6 @@ impl Edge {
         let (problem, cause) = refusal(&facts, denial);
         exchange.fail(problem.reason, cause);
         let reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
-        let keep = keeps_connection(head, fault);
         let body = if head.method() == "HEAD" { &[][..] } else { &reply.body };
         let written = write(io, &reply, body, keep, gateway.limits.body_timeout).await;
         let logged = LoggedHead {
@@ -147,19 +146,66 @@ impl Edge {
         }
         keep && written
     }
+
+    /// Reads past a refused request: its head, and its body when that is short and comes soon.
+    async fn skip(&self, io: &mut Stream, bytes: &mut BytesMut, owed: u64) -> bool {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(bytes.len(), |start| start + 4);
+        let whole = end as u64 + owed;
+        let reading = async {
+            while (bytes.len() as u64) < whole {
+                match io.read_buf(bytes).await {
+                    Ok(0) | Err(_) => return false,
+                    Ok(_) => {}
+                }
+            }
+            true
+        };
+        let complete = tokio::time::timeout(DRAIN_TIME, reading).await.unwrap_or(false);
+        bytes.advance(bytes.len().min(usize::try_from(whole).unwrap_or(usize::MAX)));
+        complete
+    }
 }
 
-/// The connection goes on when nothing of the request can still be on its way.
-fn keeps_connection(head: &RawHead, fault: Fault) -> bool {
-    let none_or = |name: &str, most: usize| head.values(name).count() <= most;
-    fault.reason == Reason::RequestMalformed
+/// The length of the body that a refused request still owes; `None` when the connection cannot go on,
+/// because where the next request starts is not beyond doubt.
+fn owed_body(head: &RawHead, fault: Fault) -> Option<u64> {
+    let count = |name: &str| head.values(name).count();
+    let hosts = head.values("host").count() == 1;
+    let host = head.first("host").and_then(|host| std::str::from_utf8(host).ok());
+    let stays = head.values("connection").all(|value| value.eq_ignore_ascii_case(b"keep-alive"));
+    let readable = fault.reason == Reason::RequestMalformed
         && !head.http_10
-        && none_or("transfer-encoding", 0)
-        && none_or("content-length", 0)
-        && none_or("connection", 0)
-        && none_or("upgrade", 0)
-        && head.values("host").count() == 1
-        && head.first("host").and_then(|host| std::str::from_utf8(host).ok()).is_some_and(crate::policy::uri::is_host)
+        && hosts
+        && host.is_some_and(crate::policy::uri::is_host)
+        && stays
+        && count("transfer-encoding") == 0
+        && count("upgrade") == 0
+        && count("expect") == 0;
+    let length = match (readable, count("content-length"), head.first("content-length")) {
+        (true, 0, _) => 0,
+        (true, 1, Some(digits)) if digits.iter().all(u8::is_ascii_digit) => {
+            std::str::from_utf8(digits).ok()?.parse().ok()?
+        }
+        _ => return None,
+    };
+    (length <= DRAIN_BYTES).then_some(length)
+}
+
+/// The head in origin-form: the carrier compares the host of an absolute-form with letter case, and would
+/// send the target as it came.
+fn in_origin_form(bytes: BytesMut, head: &RawHead) -> BytesMut {
+    let absolute = head.target();
+    match crate::policy::uri::parse_target(absolute) {
+        Ok(target) if target.authority.is_some() => {
+            let start = head.method().len() + 1;
+            let mut rewritten = BytesMut::with_capacity(bytes.len());
+            rewritten.extend_from_slice(&bytes[..start]);
+            rewritten.extend_from_slice(target.origin_form.as_bytes());
+            rewritten.extend_from_slice(&bytes[start + absolute.len()..]);
+            rewritten
+        }
+        _ => bytes,
+    }
 }
 
 /// The path of a target that may be anything; no query, which may hold secrets.
@@ -228,10 +274,13 @@ impl HttpServerApp for Edge {
             other => return self.carrier.process_new_http(other, shutdown).await,
         };
         let (mut bytes, mut head) = (BytesMut::new(), RawHead::default());
-        let fault = loop {
+        loop {
             match self.arrive(&mut io, &mut bytes, &mut head, shutdown.clone()).await {
                 Arrival::Gone => return None,
-                Arrival::Refused(fault) => break fault,
+                Arrival::Refused(fault) => {
+                    self.refuse(&mut io, &head, fault, peer, false).await;
+                    return None;
+                }
                 Arrival::Head => {}
             }
             let Some(fault) = RequestHead::read(head.method(), head.target(), &head, peer).fault else {
@@ -239,16 +288,16 @@ impl HttpServerApp for Edge {
                 session.set_keepalive(keepalive);
                 session.set_keepalive_reuses_remaining(reuses);
                 // The carrier parses these bytes before it reads any, body bytes behind the head included.
-                session.set_pipelined_prefix(bytes);
+                session.set_pipelined_prefix(in_origin_form(bytes, &head));
                 return self.carrier.process_new_http(session, shutdown).await;
             };
-            if !self.refuse(&mut io, &head, fault, peer).await {
+            let owed = owed_body(&head, fault);
+            let goes_on = self.refuse(&mut io, &head, fault, peer, owed.is_some()).await;
+            if !goes_on || !self.skip(&mut io, &mut bytes, owed.unwrap_or_default()).await {
                 return None;
             }
-            discard_head(&mut bytes);
-        };
-        self.refuse(&mut io, &head, fault, peer).await;
-        None
+            head.forget();
+        }
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
@@ -258,12 +307,6 @@ impl HttpServerApp for Edge {
     async fn http_cleanup(&self) {
         self.carrier.http_cleanup().await;
     }
-}
-
-/// Forgets the head at the front; it ends with the first empty line.
-fn discard_head(bytes: &mut BytesMut) {
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(bytes.len(), |start| start + 4);
-    bytes.advance(end);
 }
 
 #[cfg(test)]

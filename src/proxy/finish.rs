@@ -11,6 +11,7 @@ use crate::problem::registry::default_entry;
 use crate::reason::Reason;
 use crate::telemetry::access_log::{AccessLine, timestamp};
 use crate::telemetry::meters::{Outcome, Place};
+use crate::upstream::Upstream;
 
 /// What of a request's head goes to the log.
 pub struct LoggedHead<'a> {
@@ -71,7 +72,7 @@ impl Gateway {
         let lineage = principal.map(|principal| &principal.account.lineage);
         let upstream = match route.map(|route| route.destination) {
             Some(crate::policy::route::Destination::Upstream(index)) if exchange.upstream.started.is_some() => {
-                self.upstreams.find(index).map(super::super::upstream::Upstream::name)
+                self.upstreams.find(index).map(Upstream::name)
             }
             _ => None,
         };
@@ -84,7 +85,7 @@ impl Gateway {
             route: route.map(|route| &*route.name),
             method: head.method,
             path: head.path,
-            status: reply.status.unwrap_or(if reply.client_gone { 499 } else { 0 }),
+            status: if reply.client_gone { 499 } else { reply.status.unwrap_or(0) },
             outcome: outcome.name(),
             reason: exchange.reason.map(Reason::name),
             cause: exchange.cause.as_deref(),

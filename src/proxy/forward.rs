@@ -45,6 +45,10 @@ const RESERVED: &[&str] = &[
     "x-rewrite-url",
 ];
 
+/// What upstreams may not tell clients: hop-by-hop, or the gateway's to say.
+const RESERVED_OF_REPLIES: &[&str] =
+    &["keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "upgrade", "x-request-id"];
+
 /// Whether a client's field, by its lower-case name, stays behind.
 ///
 /// Names with `_` all do: some upstreams read them as `-`, and then they are a second spelling.
@@ -66,7 +70,9 @@ pub fn is_dropped(name: &str, forward_authorization: bool) -> bool {
 /// Whether an upstream's field, by its lower-case name, stays behind.
 #[must_use]
 pub fn is_dropped_from_reply(name: &str) -> bool {
-    name.starts_with("x-auth-") || matches!(name, "keep-alive" | "proxy-connection" | "te" | "trailer" | "x-request-id")
+    const OURS: &str = "x-auth-";
+    let ours = name.bytes().zip(OURS.bytes()).take_while(|(a, b)| a == b || (*a == b'_' && *b == b'-')).count();
+    ours == OURS.len() || RESERVED_OF_REPLIES.contains(&name)
 }
 
 /// Works out what leaves. `host` and `origin_form` are the request's, as judged.
@@ -169,7 +175,11 @@ mod tests {
 
     #[test]
     fn an_upstream_cannot_speak_for_the_gateway() {
-        assert!(is_dropped_from_reply("x-auth-account") && is_dropped_from_reply("x-request-id"));
+        assert!(
+            is_dropped_from_reply("x-auth-account")
+                && is_dropped_from_reply("x_auth-account")
+                && is_dropped_from_reply("x-request-id")
+        );
         assert!(!is_dropped_from_reply("set-cookie") && !is_dropped_from_reply("transfer-encoding"));
     }
 }

@@ -46,6 +46,11 @@ impl ProxyHttp for Carrier {
         downstream.set_read_timeout(Some(limits.body_timeout));
         downstream.set_write_timeout(Some(limits.body_timeout));
         downstream.set_total_drain_timeout(Some(respond::DRAIN_TIME));
+        if downstream.req_header().version == http::Version::HTTP_10 {
+            // 1xx replies and codings came with HTTP/1.1: RFC 9110 section 15.2, RFC 9112 section 6.1.
+            downstream.set_ignore_info_resp(true);
+            downstream.set_keepalive(None);
+        }
         Ok(())
     }
 
@@ -83,18 +88,22 @@ impl ProxyHttp for Carrier {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
-        self.0.count_body(body, exchange)
+        self.0.count_body(body, end_of_stream, exchange)
     }
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
+        head.set_version(http::Version::HTTP_11);
+        if session.req_header().version == http::Version::HTTP_10 {
+            head.remove_header(&http::header::TRANSFER_ENCODING);
+        }
         self.0.edit_reply(head, exchange)
     }
 
@@ -165,6 +174,8 @@ impl Gateway {
             Destination::Login | Destination::Logout => 0,
         });
         exchange.upstream.tries = exchange.upstream.tries.saturating_add(1);
+        // Another try sends the body from its beginning.
+        exchange.body_received = 0;
         exchange.upstream.started.get_or_insert_with(Instant::now);
         let Some(address) = address else {
             return Error::e_explain(ErrorType::ConnectError, "no address of the upstream is known");
@@ -205,15 +216,16 @@ impl Gateway {
         }
     }
 
-    fn count_body(&self, body: &mut Option<Bytes>, exchange: &mut Exchange) -> pingora::Result<()> {
+    fn count_body(&self, body: &mut Option<Bytes>, last: bool, exchange: &mut Exchange) -> pingora::Result<()> {
         if let Some(chunk) = body {
             exchange.body_received += chunk.len() as u64;
             if exchange.body_received > exchange.body_limit {
                 exchange.fail(Reason::BodyTooLarge, "the body is longer than the route allows");
                 return Error::e_explain(ErrorType::HTTPStatus(413), "body too large");
             }
-            // An empty last chunk would be written as a second end of the body.
-            if chunk.is_empty() {
+            // An empty last chunk would be written as a second end of the body. In the middle of one, no
+            // chunk at all would be taken for its end.
+            if last && chunk.is_empty() {
                 *body = None;
             }
         }
@@ -221,6 +233,11 @@ impl Gateway {
     }
 
     fn edit_reply(&self, head: &mut ResponseHeader, exchange: &mut Exchange) -> pingora::Result<()> {
+        if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            // No upgrade is ever asked for upstream, so nobody may switch.
+            exchange.fail(Reason::UpstreamInvalid, "the upstream switched protocols unasked");
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "unasked 101");
+        }
         let named: Vec<String> = head
             .headers
             .get_all(http::header::CONNECTION)

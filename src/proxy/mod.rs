@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use pingora::proxy::Session;
 
+use self::builtin::Halt;
 use self::exchange::{Exchange, Live};
 use self::intake::MapFields;
 use crate::config::settings::Limits;
@@ -92,7 +93,8 @@ impl Gateway {
         };
         match reply {
             Ok(reply) => respond::answer(session, &reply, body, false).await?,
-            Err((problem, cause)) => respond::refuse(session, exchange, &problem, cause, body).await?,
+            Err(Halt::Refuse(problem, cause)) => respond::refuse(session, exchange, &problem, cause, body).await?,
+            Err(Halt::Gone(error)) => return Err(error),
         }
         Ok(true)
     }

@@ -30,6 +30,9 @@ pub enum Progress {
     Ends(usize),
 }
 
+/// No field of any specification comes near it, and the carrier has a bound of its own.
+const LONGEST_NAME: usize = 1 << 10;
+
 const fn malformed(cause: &'static str) -> Fault {
     Fault { reason: Reason::RequestMalformed, cause }
 }
@@ -64,8 +67,7 @@ impl RawHead {
     /// # Errors
     /// Why it has no single reading. The head keeps what was read until then, for the log.
     pub fn read(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), Fault> {
-        self.text.clear();
-        self.lines.clear();
+        self.forget();
         self.text.extend_from_slice(bytes);
         let mut start = self.request_line(limits)?;
         loop {
@@ -81,6 +83,13 @@ impl RawHead {
             self.field_line(start, end)?;
             start = end + 2;
         }
+    }
+
+    /// Keeps the buffers and nothing of what was in them.
+    pub fn forget(&mut self) {
+        self.text.clear();
+        self.lines.clear();
+        (self.method, self.target, self.http_10) = (0..0, 0..0, false);
     }
 
     /// The end of the line that starts here; every line ends with CR LF, seen to by `progress`.
@@ -120,6 +129,9 @@ impl RawHead {
         let (name, value) = line.split_at_mut(colon);
         if name.is_empty() || !name.iter().copied().all(is_tchar) {
             return Err(malformed("a field name is no token"));
+        }
+        if name.len() > LONGEST_NAME {
+            return Err(Fault { reason: Reason::HeadersTooLarge, cause: "a field name is longer than 1 KiB" });
         }
         if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
             return Err(malformed("a field value has a control character"));

@@ -56,9 +56,11 @@ async fn write(session: &mut Session, reply: &Reply) -> pingora::Result<()> {
     }
     head.set_content_length(reply.body.len())?;
     let bodiless = session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(head), bodiless).await?;
+    // What goes wrong here is the client's side, whatever the carrier calls it.
+    session.write_response_header(Box::new(head), bodiless).await.map_err(|error| error.into_down())?;
     if !bodiless {
-        session.write_response_body(Some(reply.body.clone()), true).await?;
+        let written = session.write_response_body(Some(reply.body.clone()), true).await;
+        written.map_err(|error| error.into_down())?;
     }
     Ok(())
 }
@@ -92,9 +94,13 @@ pub fn reason_of(error: &Error) -> Option<Reason> {
         (ErrorSource::Upstream, T::ConnectTimedout | T::TLSHandshakeTimedout | T::ReadTimedout | T::WriteTimedout) => {
             Some(Reason::UpstreamTimeout)
         }
-        (_, T::ConnectTimedout | T::TLSHandshakeTimedout) => Some(Reason::UpstreamTimeout),
+        // The carrier's word for bytes that come while the answer is pending.
+        (ErrorSource::Downstream, T::ConnectError) => Some(Reason::RequestMalformed),
+        (ErrorSource::Internal | ErrorSource::Unset, T::ConnectTimedout | T::TLSHandshakeTimedout) => {
+            Some(Reason::UpstreamTimeout)
+        }
         (
-            _,
+            ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset,
             T::ConnectRefused
             | T::ConnectNoRoute
             | T::ConnectError
@@ -114,17 +120,17 @@ pub fn reason_of(error: &Error) -> Option<Reason> {
     }
 }
 
-/// What an error while reading a body means.
+/// What an error while reading a body means; `None`: the client left.
 #[must_use]
-pub fn body_fault(error: &Error) -> (Reason, &'static str) {
+pub fn body_fault(error: &Error) -> Option<(Reason, &'static str)> {
     #[allow(
         clippy::wildcard_enum_match_arm,
         reason = "the carrier has dozens of kinds; these three mean something else"
     )]
     match error.etype() {
-        ErrorType::ReadTimedout => (Reason::RequestTimeout, "the body stopped coming"),
-        ErrorType::ConnectionClosed | ErrorType::ReadError => (Reason::RequestTimeout, "the client left in its body"),
-        _ => (Reason::RequestMalformed, "the body's framing cannot be read"),
+        ErrorType::ReadTimedout => Some((Reason::RequestTimeout, "the body stopped coming")),
+        ErrorType::ConnectionClosed | ErrorType::ReadError => None,
+        _ => Some((Reason::RequestMalformed, "the body's framing cannot be read")),
     }
 }
 

@@ -24,7 +24,7 @@ pub struct AccessLine<'a> {
     pub method: &'a str,
     /// Without the query.
     pub path: &'a str,
-    /// 499 when the client left before the reply head.
+    /// 499 when the client left before the reply was complete.
     pub status: u16,
     pub outcome: &'static str,
     pub reason: Option<&'static str>,

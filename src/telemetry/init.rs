@@ -12,6 +12,8 @@ pub fn start_log(level: &str) {
     let filter = EnvFilter::new(format!("{level},{CARRIER}"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_target(false);
+    // A log that cannot be written must not take the gateway down; the default here is to panic.
+    let log = log.log_internal_errors(false);
     if let Err(error) = log.with_writer(std::io::stderr).try_init() {
         tracing::debug!("the log was started before: {error}");
     }

@@ -7,7 +7,7 @@ const KEY: &str = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c
 fn parse(text: &str) -> (Option<Records>, Vec<String>) {
     let source = Arc::new(Source { name: "accounts.toml".into(), text: text.to_owned() });
     let mut faults = Faults::default();
-    let records = Records::parse(&source, &mut faults);
+    let records = super::parse(&source, &Vocabulary::default(), &mut faults);
     (records, faults.iter().map(ToString::to_string).collect())
 }
 

@@ -1,0 +1,337 @@
+//! `accounts.toml` → records.
+//!
+//! Called at start, by `check`, and when the file changes. Every fault of the file is noted; a file with a
+//! fault gives no records.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use argon2::PasswordHash;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use toml::Spanned;
+use toml::value::Datetime;
+
+use super::records::{Credential, Records, User, Vocabulary, canonical_email};
+use crate::config::block::Block;
+use crate::config::diag::{Faults, Source, suggest};
+use crate::policy::principal::{Account, Lineage, MAX_LEVELS, is_id};
+
+/// Reads the text of an accounts file. `None`, with every fault noted, when it has one.
+pub fn parse(source: &Arc<Source>, known: &Vocabulary, faults: &mut Faults) -> Option<Records> {
+    let mut found = Faults::default();
+    let records = Reader { source, known, faults: &mut found }.read();
+    let good = !found.any_fault();
+    faults.append(found);
+    records.filter(|_| good)
+}
+
+/// `[[account]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAccount {
+    /// 1 to 64 of `A-Z a-z 0-9 . _ ~ -`; compared byte by byte.
+    id: Spanned<String>,
+    /// A role of the realms that it uses.
+    role: Spanned<String>,
+    /// The account above it; left out for a root.
+    parent: Option<Spanned<String>>,
+    /// `"active"` or `"suspended"`. Default active.
+    status: Option<Status>,
+    /// Unique; for login.
+    email: Option<Spanned<String>>,
+    /// argon2id PHC string, as `portcullis password` prints it.
+    password: Option<Spanned<String>>,
+}
+
+/// `account.status`
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// May call.
+    #[default]
+    Active,
+    /// May not, nor may what lies below it.
+    Suspended,
+}
+
+/// `[[credential]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCredential {
+    /// The API id.
+    id: Spanned<String>,
+    /// Whose it is.
+    account: Spanned<String>,
+    /// `sha256:` and 64 hexadecimal digits, over the bytes of the API key.
+    key: Spanned<String>,
+    /// Where it is good. Default: in every realm.
+    realms: Option<Vec<String>>,
+    /// Good from then on.
+    not_before: Option<Spanned<Datetime>>,
+    /// Good before then.
+    not_after: Option<Spanned<Datetime>>,
+    /// For operators.
+    #[serde(default)]
+    #[allow(dead_code, reason = "read by people and by `credential list`")]
+    label: Option<String>,
+}
+
+struct Reader<'s, 'f> {
+    source: &'s Arc<Source>,
+    known: &'s Vocabulary,
+    faults: &'f mut Faults,
+}
+
+impl Reader<'_, '_> {
+    fn read(mut self) -> Option<Records> {
+        let mut root = Block::parse(self.source, self.faults)?;
+        let accounts = root.take_tables("account", self.faults);
+        let accounts: Vec<RawAccount> = accounts.into_iter().filter_map(|block| block.read(self.faults)).collect();
+        let credentials = root.take_tables("credential", self.faults);
+        let credentials: Vec<RawCredential> =
+            credentials.into_iter().filter_map(|block| block.read(self.faults)).collect();
+        root.refuse_rest(&["account", "credential"], self.faults);
+        let mut records = Records::default();
+        self.tree(&accounts, &mut records);
+        for account in &accounts {
+            self.user(account, &mut records);
+        }
+        let ids: HashSet<&str> = accounts.iter().map(|account| account.id.get_ref().as_str()).collect();
+        for credential in credentials {
+            self.credential(credential, &ids, &mut records);
+        }
+        Some(records)
+    }
+
+    fn tree(&mut self, accounts: &[RawAccount], records: &mut Records) {
+        let mut by_id: HashMap<&str, &RawAccount> = HashMap::new();
+        for account in accounts {
+            let id = account.id.get_ref().as_str();
+            self.check_id(&account.id, "account");
+            if !is_id(account.role.get_ref()) {
+                self.faults.fault(self.source, account.role.span(), "a role is 1 to 64 of A-Z a-z 0-9 . _ ~ -", "");
+            } else if !knows(&self.known.roles, account.role.get_ref()) {
+                let hint = suggest(account.role.get_ref(), self.known.roles.iter().map(|role| &**role));
+                let message =
+                    format!("no realm has a role `{}`, so the account may call nothing", account.role.get_ref());
+                self.faults.warn(self.source, account.role.span(), message, hint);
+            }
+            if let Some(first) = by_id.insert(id, account) {
+                let (line, _) = self.source.position(first.id.span().start);
+                let message = format!("account `{id}` stands twice, first in line {line}");
+                self.faults.fault(self.source, account.id.span(), message, "");
+            }
+        }
+        for account in accounts {
+            if let Some(parent) =
+                account.parent.as_ref().filter(|parent| !by_id.contains_key(parent.get_ref().as_str()))
+            {
+                let hint = suggest(parent.get_ref(), by_id.keys().copied());
+                self.faults.fault(self.source, parent.span(), format!("no account `{}`", parent.get_ref()), hint);
+                continue;
+            }
+            match line_up(account, &by_id) {
+                Ok((lineage, suspended)) => {
+                    let password_mark = account.password.as_ref().map_or(0, |password| mark(password.get_ref()));
+                    let record = Arc::new(Account { lineage, suspended, password_mark });
+                    records.accounts.insert(account.id.get_ref().as_str().into(), record);
+                }
+                Err(message) => {
+                    let place = account.parent.as_ref().unwrap_or(&account.id);
+                    self.faults.fault(self.source, place.span(), message, "accounts form one tree");
+                }
+            }
+        }
+    }
+
+    fn user(&mut self, account: &RawAccount, records: &mut Records) {
+        if let Some(password) = &account.password {
+            self.check_password(password);
+            if account.email.is_none() {
+                let hint = "add `email`, or drop `password`";
+                self.faults.warn(self.source, password.span(), "a password without `email` is of no use", hint);
+            }
+        }
+        let Some(email) = &account.email else { return };
+        let Some(canonical) = canonical_email(email.get_ref()) else {
+            let message = format!("`{}` is no e-mail", email.get_ref());
+            self.faults.fault(self.source, email.span(), message, "ASCII, at most 254 characters, one @, no blanks");
+            return;
+        };
+        if records.users.contains_key(&*canonical) {
+            self.faults.fault(
+                self.source,
+                email.span(),
+                format!("e-mail `{canonical}` stands twice"),
+                "e-mails are unique",
+            );
+        }
+        // An e-mail without a password is kept, so that it stays taken; nobody can log in with it.
+        let password = account.password.as_ref().map_or("", |password| password.get_ref());
+        let user = User {
+            account: account.id.get_ref().as_str().into(),
+            email: canonical.clone().into(),
+            password: password.into(),
+        };
+        records.users.insert(canonical.into(), Arc::new(user));
+    }
+
+    fn check_password(&mut self, password: &Spanned<String>) {
+        const HINT: &str = "make one with `portcullis password`";
+        let Ok(hash) = PasswordHash::new(password.get_ref()) else {
+            self.faults.fault(self.source, password.span(), "`password` is no PHC string", HINT);
+            return;
+        };
+        if hash.algorithm.as_str() != "argon2id"
+            || hash.version != Some(19)
+            || hash.hash.is_none()
+            || hash.salt.is_none()
+        {
+            self.faults.fault(
+                self.source,
+                password.span(),
+                "`password` is not argon2id, version 19, with salt and hash",
+                HINT,
+            );
+            return;
+        }
+        let number = |name: &str| hash.params.get_decimal(name);
+        match (number("m"), number("t"), number("p")) {
+            (Some(m), Some(t), Some(p)) if t < 1 || p < 1 || m < 8 * p => {
+                self.faults.fault(self.source, password.span(), "argon2 has no such costs", HINT);
+            }
+            (Some(m), Some(t), Some(p)) if m > 65_536 || t > 10 || p > 16 => {
+                let message = "these costs could be used to keep the gateway busy";
+                self.faults.fault(self.source, password.span(), message, "at most m=65536 (64 MiB), t=10, p=16");
+            }
+            (Some(19_456), Some(2), Some(1)) => {}
+            (Some(_), Some(_), Some(_)) => {
+                let message = "other costs than m=19456,t=2,p=1 can tell this e-mail apart by time";
+                self.faults.warn(self.source, password.span(), message, HINT);
+            }
+            _ => self.faults.fault(self.source, password.span(), "`password` lacks one of m, t, p", HINT),
+        }
+    }
+
+    fn credential(&mut self, raw: RawCredential, ids: &HashSet<&str>, records: &mut Records) {
+        self.check_id(&raw.id, "API");
+        if !ids.contains(raw.account.get_ref().as_str()) {
+            let hint = suggest(raw.account.get_ref(), ids.iter().copied());
+            self.faults.fault(self.source, raw.account.span(), format!("no account `{}`", raw.account.get_ref()), hint);
+        }
+        if raw.realms.is_none() {
+            let message = format!("credential `{}` is good in every realm", raw.id.get_ref());
+            self.faults.warn(self.source, raw.id.span(), message, "realms = [\"ucaas\"] narrows it");
+        }
+        for realm in raw.realms.iter().flatten().filter(|realm| !knows(&self.known.realms, realm)) {
+            let hint = suggest(realm, self.known.realms.iter().map(|realm| &**realm));
+            self.faults.warn(self.source, raw.id.span(), format!("there is no realm `{realm}`"), hint);
+        }
+        if raw.realms.as_ref().is_some_and(Vec::is_empty) {
+            let message = format!("credential `{}` is good in no realm", raw.id.get_ref());
+            self.faults.warn(self.source, raw.id.span(), message, "leave `realms` out, or name one");
+        }
+        let digest = self.digest(&raw.key);
+        let not_before = raw.not_before.and_then(|time| self.time(&time));
+        let until = raw.not_after.as_ref().map_or(0..0, Spanned::span);
+        let not_after = raw.not_after.and_then(|time| self.time(&time));
+        if not_before.zip(not_after).is_some_and(|(from, until)| from >= until) {
+            self.faults.fault(
+                self.source,
+                until,
+                "`not_after` is not later than `not_before`",
+                "the key would never be good",
+            );
+        }
+        let Some(digest) = digest else { return };
+        let id: Arc<str> = raw.id.get_ref().as_str().into();
+        let account = raw.account.get_ref().as_str().into();
+        let credential = Credential { id: Arc::clone(&id), account, digest, realms: raw.realms, not_before, not_after };
+        if records.credentials.insert(Arc::clone(&id), Arc::new(credential)).is_some() {
+            self.faults.fault(self.source, raw.id.span(), format!("API id `{id}` stands twice"), "");
+        }
+    }
+
+    /// The value is never repeated: a key pasted by mistake would end up in a log.
+    fn digest(&mut self, key: &Spanned<String>) -> Option<[u8; 32]> {
+        let hint = "write \"sha256:\" and 64 hexadecimal digits; `portcullis credential new` does it";
+        let digest = key.get_ref().strip_prefix("sha256:").and_then(parse_digest);
+        if digest.is_none() {
+            let message = if key.get_ref().starts_with("hmac-sha256:") {
+                "peppers are not built yet, so this key cannot be checked"
+            } else {
+                "`key` is no digest of an API key"
+            };
+            self.faults.fault(self.source, key.span(), message, hint);
+        }
+        digest
+    }
+
+    fn time(&mut self, time: &Spanned<Datetime>) -> Option<i64> {
+        let parsed = seconds(time.get_ref());
+        if parsed.is_none() {
+            let hint = "write 2027-01-01T00:00:00Z";
+            self.faults.fault(self.source, time.span(), "a time with date and offset is needed", hint);
+        }
+        parsed
+    }
+
+    fn check_id(&mut self, id: &Spanned<String>, kind: &str) {
+        if !is_id(id.get_ref()) {
+            let message = format!("an {kind} id is 1 to 64 of A-Z a-z 0-9 . _ ~ -");
+            self.faults.fault(self.source, id.span(), message, "");
+        }
+    }
+}
+
+fn knows(known: &[Box<str>], name: &str) -> bool {
+    known.is_empty() || known.iter().any(|known| **known == *name)
+}
+
+/// The lineage of an account, and whether it or one above it is suspended.
+fn line_up(account: &RawAccount, by_id: &HashMap<&str, &RawAccount>) -> Result<(Lineage, bool), String> {
+    let mut nodes = Vec::new();
+    let mut suspended = false;
+    let mut next = Some(account);
+    while let Some(current) = next {
+        if nodes.len() == MAX_LEVELS {
+            let id = account.id.get_ref();
+            return Err(format!("account `{id}` is its own ancestor, or lies deeper than {MAX_LEVELS} levels"));
+        }
+        nodes.push((current.id.get_ref().as_str(), current.role.get_ref().as_str()));
+        suspended |= current.status == Some(Status::Suspended);
+        next = current.parent.as_ref().and_then(|parent| by_id.get(parent.get_ref().as_str()).copied());
+    }
+    let lineage = Lineage::new(nodes.into_iter().rev());
+    lineage
+        .map(|lineage| (lineage, suspended))
+        .ok_or_else(|| format!("account `{}` has no lineage", account.id.get_ref()))
+}
+
+/// The first bits of the record's hash: enough to see that it changed, too few to learn anything from.
+fn mark(password: &str) -> u64 {
+    let digest = Sha256::digest(password.as_bytes());
+    digest.iter().take(8).fold(0, |mark, byte| (mark << 8) | u64::from(*byte))
+}
+
+fn parse_digest(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+fn seconds(time: &Datetime) -> Option<i64> {
+    time.offset?;
+    let parsed = OffsetDateTime::parse(&time.to_string(), &time::format_description::well_known::Rfc3339).ok()?;
+    Some(parsed.unix_timestamp())
+}
+
+#[cfg(test)]
+mod tests;
