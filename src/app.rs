@@ -318,7 +318,10 @@ impl ShutdownSignalWatch for Signals {
         }
         tracing::info!("SIGTERM: draining");
         self.stage.begin_draining();
-        tokio::time::sleep(self.pre_drain).await;
+        tokio::select! {
+            () = tokio::time::sleep(self.pre_drain) => {}
+            _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
+        }
         self.exit_when_idle();
         ShutdownSignal::GracefulTerminate
     }

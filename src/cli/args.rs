@@ -98,7 +98,7 @@ pub struct CheckArgs {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     /// Print the settings in effect, secrets redacted.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     pub print: bool,
 }
 

@@ -18,7 +18,7 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Done {
     };
     match args.format {
         Format::Json => write_json(&faults, out)?,
-        Format::Text if args.print && loaded.is_some() => {}
+        Format::Text if args.print && loaded.is_some() => write_text(&faults, &mut anstream::stderr())?,
         Format::Text => write_text(&faults, out)?,
     }
     let Some(config) = loaded else {

@@ -20,6 +20,8 @@ use crate::policy::facts::Facts;
 use crate::policy::ladder::{Decision, Permit, Step, explain, rung_names};
 use crate::policy::principal::{Account, Identity, Lineage};
 use crate::policy::rehearsal::{Call, Tree, rehearse};
+use crate::policy::told::identity_headers;
+use crate::problem::envelope::{Challenge, Problem};
 use crate::problem::registry::{Override, Registry};
 
 /// Runs the verb.
@@ -105,6 +107,10 @@ fn cast(call: &mut Call, args: &ExplainArgs, config: &Config, records: &Records,
         let account = Account { lineage, suspended: false, password_mark: 0 };
         tree.insert(Arc::new(account)).map_err(Stop::usage)?;
     }
+    if let Some(account) = records.account(id).filter(|account| account.lineage.role() != role) {
+        let known = account.lineage.role();
+        return Err(Stop::usage(format!("`{id}` is a {known}, not a {role}; write --as {known}:{id}")));
+    }
     call.caller = tree.with_role(id, role);
     if call.caller.is_none() {
         let message = format!("no file knows account `{id}`; add --lineage root/…/{id}, or name one of [fixture]");
@@ -151,7 +157,7 @@ fn describe(config: &Config, facts: &Facts<'_>, decision: &Decision) -> Value {
         "rungs": rungs,
         "outcome": match decision {
             Decision::Permit(permit) => permitted(config, facts, permit),
-            Decision::Deny(denial) => denied(config, denial),
+            Decision::Deny(denial) => denied(config, facts, denial),
             Decision::Ask(_) => json!({ "decision": "undecided" }),
         },
     })
@@ -164,28 +170,27 @@ fn permitted(config: &Config, facts: &Facts<'_>, permit: &Permit) -> Value {
         Destination::Login | Destination::Logout => Some("answered by the gateway"),
     };
     let mut headers = serde_json::Map::new();
-    if let (Some(principal), Some((_, realm))) = (permit.principal(), facts.place.realm) {
-        let lineage = &principal.account.lineage;
-        headers.insert("X-Auth-Realm".into(), json!(&*realm.name));
-        headers.insert("X-Auth-Account".into(), json!(lineage.id()));
-        headers.insert("X-Auth-Role".into(), json!(lineage.role()));
-        headers.insert("X-Auth-Lineage".into(), json!(lineage.as_str()));
-        headers.insert("X-Auth-Scheme".into(), json!(principal.scheme.name()));
-        headers.insert("X-Auth-Scope".into(), json!(permit.scope().map(|scope| scope.name())));
-        if let Some(target) = permit.target() {
-            headers.insert("X-Auth-Target".into(), json!(target));
-        }
+    if let Some((_, realm)) = facts.place.realm {
+        identity_headers(permit, realm, |name, value| {
+            headers.insert(name.into(), json!(value));
+        });
     }
     json!({ "decision": "permit", "upstream": upstream, "relation": permit.relation().name(), "headers": headers })
 }
 
-fn denied(config: &Config, denial: &Denial) -> Value {
+fn denied(config: &Config, facts: &Facts<'_>, denial: &Denial) -> Value {
     let registry = Registry::with(config.settings.reasons.iter().cloned().map(|(reason, change)| {
         (reason, Override { status: change.status, result: change.result, msg: change.msg, desc: change.desc })
     }));
-    let entry = registry.entry(denial.reason);
+    let (realm, schemes) =
+        facts.place.realm.map_or_else(Default::default, |(_, realm)| (realm.name.clone(), realm.schemes));
+    let challenge = Challenge { realm, schemes, presented: facts.head.presented.scheme() };
+    let problem = Problem { reason: denial.reason, hint: denial.hint.clone(), challenge };
+    let reply = problem.reply(&registry, "(request id)");
+    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let headers: Vec<Value> = reply.headers.iter().map(|(name, value)| json!(format!("{name}: {value}"))).collect();
     json!({ "decision": "deny", "reason": denial.reason.name(), "cause": denial.cause,
-        "reply": { "status": entry.status, "result": entry.result, "msg": entry.msg, "desc": entry.desc } })
+        "reply": { "status": reply.status, "headers": headers, "body": body } })
 }
 
 fn write_text(report: &Value, out: &mut dyn Write) -> std::io::Result<()> {
@@ -206,8 +211,11 @@ fn write_text(report: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     } else {
         let reply = &outcome["reply"];
         writeln!(out, "DENY {}: {}", text(&outcome["reason"]), text(&outcome["cause"]))?;
-        let (status, result) = (&reply["status"], text(&reply["result"]));
-        writeln!(out, "  HTTP {status}, result {result}: {} {}", text(&reply["msg"]), text(&reply["desc"]))?;
+        writeln!(out, "  HTTP {}", reply["status"])?;
+        for header in reply["headers"].as_array().into_iter().flatten() {
+            writeln!(out, "  {}", text(header))?;
+        }
+        writeln!(out, "  {}", reply["body"])?;
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ fn render(fault: &Fault, renderer: &Renderer) -> String {
     let mut group = match &fault.source {
         Some(source) => {
             let span = visible(&source.text, &fault.span);
-            let snippet = Snippet::source(source.text.as_str()).path(source.name.as_str());
+            let snippet = Snippet::source(masked(&source.text, &span)).path(source.name.as_str());
             title.element(snippet.annotation(AnnotationKind::Primary.span(span)))
         }
         None => annotate_snippets::Group::with_title(title),
@@ -111,6 +111,33 @@ fn render(fault: &Fault, renderer: &Renderer) -> String {
         group = group.element(Level::HELP.message(hint.as_str()));
     }
     renderer.render(&[group])
+}
+
+/// The text with the quoted values blanked in the line shown, where its keys speak of secrets: what was
+/// pasted there by mistake would otherwise stand in a terminal's or a service manager's log.
+fn masked(text: &str, span: &std::ops::Range<usize>) -> String {
+    const TELLTALE: [&str; 6] = ["secret", "password", "token", "pepper", "key", "url"];
+    let start = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
+    let end = text[span.start..].find('\n').map_or(text.len(), |length| span.start + length);
+    let line = &text[start..end];
+    let keys = line.to_ascii_lowercase();
+    if !TELLTALE.iter().any(|word| keys.contains(word)) {
+        return text.to_owned();
+    }
+    let mut quote = None;
+    let blank = line.chars().flat_map(|letter| {
+        let inside = quote.is_some();
+        if quote == Some(letter) {
+            quote = None;
+        } else if !inside && (letter == '"' || letter == '\'') {
+            quote = Some(letter);
+        }
+        // As many bytes as before, so that places stay what they are.
+        let hidden = inside && quote.is_some();
+        let shown = if hidden { '*' } else { letter };
+        std::iter::repeat_n(shown, if hidden { letter.len_utf8() } else { 1 })
+    });
+    format!("{}{}{}", &text[..start], blank.collect::<String>(), &text[end..])
 }
 
 /// Only the first line of what is wrong is shown, on character borders.
@@ -156,4 +183,23 @@ pub fn write_json(faults: &Faults, out: &mut dyn Write) -> std::io::Result<()> {
         .collect();
     serde_json::to_writer_pretty(&mut *out, &rows)?;
     writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_may_hold_a_secret_is_shown_without_its_values() {
+        let text = "a = 1\nkeys = [{ id = \"x\", secret = \"hünter2\" }]\nname = \"shown\"\n";
+        let place = text.find("secret").unwrap();
+        let shown = masked(text, &(place..place + 6));
+        assert_eq!(shown.len(), text.len());
+        assert!(
+            !shown.contains("nter2") && shown.contains("name = \"shown\"") && shown.contains("secret = \"*"),
+            "{shown}"
+        );
+        let place = text.find("name").unwrap();
+        assert_eq!(masked(text, &(place..place + 4)), text);
+    }
 }

@@ -32,6 +32,8 @@ pub(super) struct CompiledFile {
 /// What a file is compiled against.
 pub(super) struct Surroundings<'s> {
     pub upstreams: &'s [Upstream],
+    /// All that gateway.toml names, those with a fault of their own among them.
+    pub named_upstreams: &'s [String],
     pub limits: &'s Limits,
 }
 
@@ -72,7 +74,16 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
     let tests = root.take_tables("test", faults);
     root.refuse_rest(TOP, faults);
 
-    let (mut realm, mut defaults) = compiler.realm(block, faults)?;
+    let Some((mut realm, mut defaults)) = compiler.realm(block, faults) else {
+        // Without a realm nothing can be compiled, but each table can still be read.
+        for block in routes {
+            block.read::<RawRoute>(faults);
+        }
+        for block in tests {
+            block.read::<RawTest>(faults);
+        }
+        return None;
+    };
     compiler.read_quotas(quotas, &realm, faults);
     defaults.address_quota = compiler.use_quotas(&defaults.quotas, faults);
     if routes.is_empty() {
@@ -122,14 +133,20 @@ impl Compiler<'_> {
             table: RouteTable::default(),
         };
         for (role, networks) in raw.networks.0 {
+            let span = role.span();
             let Some(role) = self.role(&realm, &role, faults) else { continue };
             let networks = networks.map(Spanned::into_inner).unwrap_or_default();
+            if networks.is_empty() {
+                let message = format!("`{}` may call from nowhere", realm.roles[usize::from(role.0)]);
+                faults.fault(self.source, span.clone(), message, "networks = { administrator = [\"10.0.0.0/8\"] }");
+            }
             let networks = networks.iter().filter_map(|text| network(self.source, text, faults)).collect();
             realm.networks.push((role, networks));
         }
+        let upstream_named = raw.upstream.is_some();
         let upstream = raw.upstream.and_then(|name| self.upstream(&name, faults));
         let body_size = self.around.limits.body_size;
-        Some((realm, Defaults { upstream, quotas: raw.quotas, address_quota: false, body_size }))
+        Some((realm, Defaults { upstream, upstream_named, quotas: raw.quotas, address_quota: false, body_size }))
     }
 
     fn base(&self, base: &Spanned<String>, faults: &mut Faults) -> Option<Box<str>> {
@@ -198,7 +215,11 @@ impl Compiler<'_> {
         }
         for (name, block) in blocks {
             let span = block.span();
-            let Some(raw) = block.read::<RawQuota>(faults) else { continue };
+            let raw = block.read::<RawQuota>(faults);
+            let per_address = raw.as_ref().is_some_and(|raw| raw.per.get_ref() == "address");
+            let entry = QuotaUse { span: name.span(), used: raw.is_none(), per_address };
+            self.quotas.insert(name.into_inner(), entry);
+            let Some(raw) = raw else { continue };
             let per = raw.per.get_ref().as_str();
             if !KINDS.contains(&per) && realm.role(per).is_none() {
                 let known = KINDS.into_iter().chain(realm.roles.iter().map(|role| &**role));
@@ -221,8 +242,6 @@ impl Compiler<'_> {
             for number in raw.burst.iter().chain(&raw.in_flight).filter(|number| *number.get_ref() == 0) {
                 faults.fault(self.source, number.span(), "at least 1: zero would refuse everything", "");
             }
-            let entry = QuotaUse { span: name.span(), used: false, per_address: per == "address" };
-            self.quotas.insert(name.into_inner(), entry);
         }
     }
 
@@ -258,7 +277,13 @@ impl Compiler<'_> {
     }
 
     fn login(&mut self, block: Option<Block<'_>>, realm: &mut Realm, defaults: &Defaults, faults: &mut Faults) {
-        let Some(block) = block else { return };
+        let Some(block) = block else {
+            if realm.schemes.token && !realm.schemes.basic {
+                let hint = "add [login], or schemes = [\"basic\"]";
+                faults.warn(self.source, 0..0, "nobody can get a token for this realm: it has no `[login]`", hint);
+            }
+            return;
+        };
         let line = block.line();
         let span = block.span();
         let Some(raw) = block.read::<RawLogin>(faults) else { return };
@@ -333,8 +358,8 @@ impl Compiler<'_> {
         faults: &mut Faults,
     ) -> Option<crate::policy::route::UpstreamIndex> {
         let index = self.around.upstreams.iter().position(|upstream| upstream.name == *name.get_ref());
-        if index.is_none() {
-            let known = self.around.upstreams.iter().map(|upstream| upstream.name.as_str());
+        if index.is_none() && !self.around.named_upstreams.contains(name.get_ref()) {
+            let known = self.around.named_upstreams.iter().map(String::as_str);
             let hint = suggest(name.get_ref(), known);
             faults.fault(self.source, name.span(), format!("no upstream `{}` in gateway.toml", name.get_ref()), hint);
         }

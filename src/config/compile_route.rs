@@ -21,6 +21,8 @@ use crate::policy::route::{Destination, Location, Realm, Route, TargetRule, Targ
 /// What the realm says for all its routes.
 pub(super) struct Defaults {
     pub upstream: Option<UpstreamIndex>,
+    /// The realm names one, though it may have a fault of its own.
+    pub upstream_named: bool,
     pub quotas: Vec<Spanned<String>>,
     pub address_quota: bool,
     pub body_size: u64,
@@ -41,6 +43,9 @@ impl Compiler<'_> {
     ) -> Option<Route> {
         self.label(&raw.name, "a route's name", faults);
         let matches = self.matches(&Texts::placed(&raw.matches), faults);
+        if Texts::placed(&raw.matches).is_empty() {
+            faults.fault(self.source, raw.matches.span(), "the route matches nothing", "match = \"GET /customers\"");
+        }
         let limited = self.use_quotas(&raw.quotas, faults) || defaults.address_quota;
         if raw.public {
             self.check_public(&raw, limited, faults);
@@ -52,7 +57,7 @@ impl Compiler<'_> {
         }
         let upstream = match &raw.upstream {
             Some(name) => self.upstream(name, faults),
-            None if defaults.upstream.is_some() => defaults.upstream,
+            None if defaults.upstream_named => defaults.upstream,
             None => {
                 faults.fault(self.source, span, "the route has no upstream", "name one here or in [realm]");
                 None
@@ -143,6 +148,9 @@ impl Compiler<'_> {
             faults.fault(self.source, text.span(), format!("no method `{method}`"), hint);
             return None;
         };
+        if method == Method::Connect {
+            faults.fault(self.source, text.span(), "CONNECT opens tunnels, so no request could match", "");
+        }
         Pattern::parse(path)
             .map(|pattern| (method, pattern))
             .map_err(|error| faults.fault(self.source, text.span(), format!("`{path}`: {error}"), hint))

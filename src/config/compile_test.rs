@@ -39,6 +39,9 @@ impl Compiler<'_> {
             headers.push((name.get_ref().to_ascii_lowercase(), value.get_ref().clone()));
         }
         headers.extend(raw.app_type.iter().map(|app_type| ("x-app-type".to_owned(), app_type.clone())));
+        for texts in [&raw.callers, &raw.call].into_iter().filter(|texts| Texts::placed(texts).is_empty()) {
+            faults.fault(self.source, texts.span(), "this test tests nothing", "name at least one caller and one call");
+        }
         let mut calls = Vec::new();
         for caller in Texts::placed(&raw.callers) {
             let Some(account) = self.caller(&caller, realm, tree, faults) else { continue };

@@ -27,6 +27,7 @@ use crate::store::RedisSettings;
 pub(super) struct GatewayFile {
     pub settings: Settings,
     pub accounts_span: Range<usize>,
+    pub named_upstreams: Vec<String>,
     pub include: Vec<Spanned<String>>,
 }
 
@@ -43,6 +44,7 @@ pub(super) fn read(source: &Arc<Source>, faults: &mut Faults) -> Option<GatewayF
     let (accounts, accounts_span) = reader.directory(root.take_table("directory", faults), faults);
     reader.lockout(root.take_table("lockout", faults), faults);
     let upstreams = root.take_named("upstreams", faults);
+    let named_upstreams = upstreams.iter().map(|(name, _)| name.get_ref().clone()).collect();
     let upstreams = upstreams.into_iter().filter_map(|(name, block)| reader.upstream(&name, block, faults)).collect();
     let reasons = root.take_named("reasons", faults);
     let reasons = reasons.into_iter().filter_map(|(name, block)| reader.reason(&name, block, faults)).collect();
@@ -54,7 +56,7 @@ pub(super) fn read(source: &Arc<Source>, faults: &mut Faults) -> Option<GatewayF
     root.refuse_rest(SECTIONS, faults);
     let accounts = beside(&source.name, &accounts);
     let settings = Settings { server, limits, token: token?, store, accounts, upstreams, reasons };
-    Some(GatewayFile { settings, accounts_span, include: include? })
+    Some(GatewayFile { settings, accounts_span, named_upstreams, include: include? })
 }
 
 pub(super) struct Reader<'s> {

@@ -15,6 +15,7 @@ use super::gateway_file;
 use super::policy_file::PolicyTest;
 use super::settings::{Settings, beside};
 use crate::policy::rehearsal::Tree;
+use crate::policy::route::Realm;
 use crate::policy::snapshot::Snapshot;
 
 /// A whole configuration without faults.
@@ -97,7 +98,11 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
         hash.update(upstream.name.as_bytes());
         hash.update([0]);
     }
-    let around = Surroundings { upstreams: &gateway.settings.upstreams, limits: &gateway.settings.limits };
+    let around = Surroundings {
+        upstreams: &gateway.settings.upstreams,
+        named_upstreams: &gateway.named_upstreams,
+        limits: &gateway.settings.limits,
+    };
     let mut compiled: Vec<(Arc<Source>, CompiledFile)> = Vec::new();
     let mut names = vec![source.name.clone()];
     for include in &gateway.include {
@@ -155,6 +160,8 @@ fn refuse_twins(
 ) {
     let span: Range<usize> = realm.realm_span.clone();
     for (source, other) in earlier {
+        refuse_unreachable(source, &other.realm, &realm.realm, faults);
+        refuse_unreachable(file, &realm.realm, &other.realm, faults);
         if other.realm.name == realm.realm.name {
             let message = format!("realm `{}` stands in {} already", realm.realm.name, source.name);
             faults.fault(file, span.clone(), message, "a realm is one file");
@@ -162,6 +169,25 @@ fn refuse_twins(
         if other.realm.base == realm.realm.base {
             let message = format!("base `{}/` belongs to realm `{}` already", realm.realm.base, other.realm.name);
             faults.fault(file, span.clone(), message, "");
+        }
+    }
+}
+
+/// The longest base owns a path, so what a route has below another realm's base can never match.
+fn refuse_unreachable(file: &Arc<Source>, realm: &Realm, owner: &Realm, faults: &mut Faults) {
+    if owner.base.len() <= realm.base.len() || realm.strip_base(&owner.base).is_none() {
+        return;
+    }
+    for route in &realm.routes {
+        for (method, pattern) in &route.matches {
+            let whole = format!("{}{pattern}", realm.base);
+            if owner.strip_base(&whole).is_some() {
+                let before = usize::try_from(route.location.line).unwrap_or(1).saturating_sub(2);
+                let start = file.text.match_indices('\n').nth(before).map_or(0, |(end, _)| end + 1);
+                let message =
+                    format!("`{method} {pattern}` can never match: realm `{}` owns {}", owner.name, owner.base);
+                faults.fault(file, start..start, message, "move the route there, or change a base");
+            }
         }
     }
 }

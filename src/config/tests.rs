@@ -106,6 +106,19 @@ fn faults_of_gateway_toml_have_their_places() {
         ("[serverr]", "gateway.toml:1:2: fault: unknown key `serverr` (did you mean `server`?)"),
         ("server = 1", "gateway.toml:1:10: fault: [server] has to be a table"),
         ("[server", "gateway.toml:1:8: fault: not TOML"),
+        ("[server]\nlisten = [\"127.0.0.1:0\"]", "gateway.toml:2:11: fault: `127.0.0.1:0` is no address"),
+        (
+            "[server]\nlisten = [\"127.0.0.1:9\", \"127.0.0.1:9\"]",
+            "gateway.toml:2:11: fault: `server.listen` names 127.0.0.1:9 twice",
+        ),
+        (
+            "[server]\nlisten = [\"127.0.0.1:8081\"]",
+            "gateway.toml:1:1: fault: 127.0.0.1:8081 is one of `server.listen`",
+        ),
+        ("[server]\nthreads = 60000", "gateway.toml:2:11: fault: `server.threads` is at most 1024"),
+        ("[server]\nlog = 5\nadmin = \"x\"", "gateway.toml:3:9: fault: `x` is no address"),
+        ("[store]\nurl = \"redis://h?x=1\"", "gateway.toml:2:7: fault: "),
+        ("[upstreams.b]\nservers = 5\n[upstreams.c]", "gateway.toml:3:1: fault: `servers` is missing"),
     ] {
         gateway_fault(front, expected);
     }
@@ -228,6 +241,16 @@ fn faults_of_a_policy_have_their_places() {
         ),
         ("[login]\nlogin = \"POST /one\"\nlogout = \"GET /one\"", "p.toml:13:10: fault: `GET /one` matches what `one`"),
         ("[login]\nlogin = \"POST /login\"", "p.toml:11:1: warning: the login has no quota per address"),
+        ("[[route]]\nname = \"two\"\nmatch = []\nallow = [\"high\"]", "p.toml:13:9: fault: the route matches nothing"),
+        (
+            "[[route]]\nname = \"two\"\nmatch = \"CONNECT /x\"\nallow = [\"high\"]",
+            "p.toml:13:9: fault: CONNECT opens tunnels",
+        ),
+        (
+            "[[route]]\nname = \"two\"\nmatch = \"GET /x\"\nallow = [\"high\"]\ntarget = \"header.Authorization\"",
+            "p.toml:15:10: fault: header `Authorization` is not one",
+        ),
+        ("[[test]]\nas = []\ncall = \"GET /one\"\nexpect = \"permit\"", "p.toml:12:6: fault: this test tests nothing"),
         ("[routes]", "p.toml:11:2: fault: unknown key `routes` (did you mean `route`?)"),
     ] {
         policy_fault(rest, expected);
@@ -354,4 +377,25 @@ fn the_revision_follows_the_policies() {
     let one = revision(&format!("{POLICY}{ROUTE}"));
     assert_eq!(one, revision(&format!("{POLICY}{ROUTE}")));
     assert_ne!(one, revision(&format!("{POLICY}{}", ROUTE.replace("high", "low"))));
+}
+
+#[test]
+fn a_route_below_another_realms_base_is_refused() {
+    let gateway = GATEWAY.replace("[\"p.toml\"]", "[\"p.toml\", \"q.toml\"]");
+    let below =
+        format!("{POLICY}{}", ROUTE.replace("/one", "/r/one")).replace("\"/r\"", "\"/\"").replace("\"r\"", "\"q\"");
+    let files = [("gateway.toml", gateway), ("p.toml", format!("{POLICY}{ROUTE}")), ("q.toml", below)];
+    let found = findings(&load(Path::new("gateway.toml"), &InMemory(files.into())));
+    let expected = "q.toml:7:1: fault: `GET /r/one` can never match: realm `r` owns /r";
+    assert!(found.iter().any(|fault| fault.starts_with(expected)), "{found:#?}");
+}
+
+#[test]
+fn one_fault_does_not_raise_another_that_is_untrue() {
+    let gateway = GATEWAY.replace("\"127.0.0.1:1\"", "\"nowhere\"");
+    let quota = "quotas = [\"q\"]\n[quota.q]\nper = 5\nrate = \"1/s\"\n";
+    let found = findings(&read(&gateway, &format!("{POLICY}{ROUTE}{quota}")));
+    assert!(found.iter().any(|fault| fault.contains("`nowhere` is not \"host:port\"")), "{found:#?}");
+    assert!(found.iter().any(|fault| fault.starts_with("p.toml:13:7: fault: invalid type")), "{found:#?}");
+    assert!(!found.iter().any(|fault| fault.contains("no upstream") || fault.contains("no quota")), "{found:#?}");
 }

@@ -18,6 +18,7 @@ pub mod route;
 pub mod snapshot;
 pub mod table;
 pub mod target;
+pub mod told;
 pub mod uri;
 
 #[cfg(test)]

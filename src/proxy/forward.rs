@@ -8,6 +8,7 @@ use http::HeaderValue;
 use super::exchange::{Exchange, Sender};
 use crate::policy::ladder::Permit;
 use crate::policy::route::{Realm, Route};
+use crate::policy::told::identity_headers;
 
 /// What changes on a head before it leaves.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -87,21 +88,7 @@ pub fn edits(
 ) -> HeadEdits {
     let Sender { chain, .. } = &exchange.sender;
     let mut edits = HeadEdits { target: None, set: Vec::with_capacity(12) };
-    if let Some(principal) = permit.principal() {
-        let lineage = &principal.account.lineage;
-        edits.put("X-Auth-Realm", &realm.name);
-        edits.put("X-Auth-Account", lineage.id());
-        edits.put("X-Auth-Role", lineage.role());
-        edits.put("X-Auth-Lineage", lineage.as_str());
-        edits.put("X-Auth-Scheme", principal.scheme.name());
-        edits.put("X-Auth-Credential", &principal.credential);
-        if let Some(scope) = permit.scope() {
-            edits.put("X-Auth-Scope", scope.name());
-        }
-        if let Some(target) = permit.target() {
-            edits.put("X-Auth-Target", target);
-        }
-    }
+    identity_headers(permit, realm, |name, value| edits.put(name, value));
     edits.put("X-Request-Id", exchange.request_id.as_str());
     edits.put("X-Forwarded-For", chain);
     edits.put("X-Forwarded-Proto", "http");
@@ -113,13 +100,14 @@ pub fn edits(
 }
 
 impl HeadEdits {
-    /// Ids, roles and names are of closed grammars, so each is a legal value; anything else is left out
-    /// rather than repaired.
+    /// Ids, roles and names are of closed grammars and a Host was checked, so each is a legal value; were
+    /// one not, an empty one says less than a missing one would let others claim.
     fn put(&mut self, name: &'static str, value: &str) {
-        match HeaderValue::from_str(value) {
-            Ok(value) => self.set.push((name, value)),
-            Err(_) => tracing::error!(name, "a value of the gateway's own is no header value"),
-        }
+        let legal = HeaderValue::from_str(value).unwrap_or_else(|_| {
+            tracing::error!(name, "a value of the gateway's own is no header value");
+            HeaderValue::from_static("")
+        });
+        self.set.push((name, legal));
     }
 }
 

@@ -3,8 +3,10 @@
 //! A line alone answers "why was I refused". Writing never blocks a request: lines go to a writer thread
 //! over a bounded channel, and what does not fit is dropped and counted.
 
-use std::io::Write as _;
+use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -57,6 +59,28 @@ pub struct AccessLine<'a> {
 pub struct AccessLog {
     writer: NonBlocking,
     dropped: ErrorCounter,
+    lost: Arc<AtomicU64>,
+}
+
+/// A file or pipe whose failures are counted: a line that cannot be written is lost, not silently so.
+struct Sink<W> {
+    inner: W,
+    lost: Arc<AtomicU64>,
+}
+
+impl<W: Write> Write for Sink<W> {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if self.inner.write_all(line).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        // What failed was counted when it was written.
+        let _ = self.inner.flush();
+        Ok(())
+    }
 }
 
 /// Keeps the writer thread; dropping it writes what is queued.
@@ -72,12 +96,17 @@ impl AccessLog {
     pub fn open(path: Option<&Path>) -> std::io::Result<(Self, AccessLogGuard)> {
         let builder =
             NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("access-log");
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
         let (writer, guard) = match path {
-            None => builder.finish(std::io::stdout()),
-            Some(path) => builder.finish(std::fs::OpenOptions::new().create(true).append(true).open(path)?),
+            None => builder.finish(Sink { inner: std::io::stdout(), lost: counted }),
+            Some(path) => {
+                let inner = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+                builder.finish(Sink { inner, lost: counted })
+            }
         };
         let dropped = writer.error_counter();
-        Ok((Self { writer, dropped }, AccessLogGuard(guard)))
+        Ok((Self { writer, dropped, lost }, AccessLogGuard(guard)))
     }
 
     /// Queues a line.
@@ -93,7 +122,7 @@ impl AccessLog {
     /// How many lines were lost since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.dropped_lines() as u64
+        self.dropped.dropped_lines() as u64 + self.lost.load(Ordering::Relaxed)
     }
 }
 

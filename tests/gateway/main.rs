@@ -18,6 +18,7 @@ mod forward;
 mod login;
 mod observe;
 mod outage;
+mod regressions;
 mod replies;
 mod routes;
 mod scope;
