@@ -20,7 +20,7 @@ build: check-tools ## Build the release binary
 	$(CARGO) build --release --locked
 
 bench: packages-run ## Criterion benches of the decision
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench decide
 
 fmt: ## Format the sources
 	$(CARGO) fmt

@@ -117,27 +117,38 @@ fn render(fault: &Fault, renderer: &Renderer) -> String {
 /// pasted there by mistake would otherwise stand in a terminal's or a service manager's log.
 fn masked(text: &str, span: &std::ops::Range<usize>) -> String {
     const TELLTALE: [&str; 6] = ["secret", "password", "token", "pepper", "key", "url"];
+    const HARMLESS: [&str; 3] = ["env", "file", "id"];
     let start = text[..span.start].rfind('\n').map_or(0, |end| end + 1);
     let end = text[span.start..].find('\n').map_or(text.len(), |length| span.start + length);
     let line = &text[start..end];
-    let keys = line.to_ascii_lowercase();
-    if !TELLTALE.iter().any(|word| keys.contains(word)) {
+    let lower = line.to_ascii_lowercase();
+    if !TELLTALE.iter().any(|word| lower.contains(word)) {
         return text.to_owned();
     }
-    let mut quote = None;
-    let blank = line.chars().flat_map(|letter| {
-        let inside = quote.is_some();
+    let (mut shown, mut quote, mut key) = (String::with_capacity(line.len()), None, String::new());
+    let mut fresh = true;
+    for letter in line.chars() {
         if quote == Some(letter) {
             quote = None;
-        } else if !inside && (letter == '"' || letter == '\'') {
+        } else if quote.is_some() {
+            // As many bytes as before, so that places stay what they are.
+            let hidden =
+                if HARMLESS.contains(&key.as_str()) { letter.to_string() } else { "*".repeat(letter.len_utf8()) };
+            shown.push_str(&hidden);
+            continue;
+        } else if letter == '"' || letter == '\'' {
             quote = Some(letter);
+        } else if letter.is_ascii_alphanumeric() || letter == '_' {
+            if std::mem::take(&mut fresh) {
+                key.clear();
+            }
+            key.push(letter);
+        } else {
+            fresh = true;
         }
-        // As many bytes as before, so that places stay what they are.
-        let hidden = inside && quote.is_some();
-        let shown = if hidden { '*' } else { letter };
-        std::iter::repeat_n(shown, if hidden { letter.len_utf8() } else { 1 })
-    });
-    format!("{}{}{}", &text[..start], blank.collect::<String>(), &text[end..])
+        shown.push(letter);
+    }
+    format!("{}{shown}{}", &text[..start], &text[end..])
 }
 
 /// Only the first line of what is wrong is shown, on character borders.
@@ -191,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_line_that_may_hold_a_secret_is_shown_without_its_values() {
-        let text = "a = 1\nkeys = [{ id = \"x\", secret = \"hünter2\" }]\nname = \"shown\"\n";
+        let text =
+            "a = 1\nkeys = [{ id = \"x\", secret = \"hünter2\", s = { env = \"VARIABLE\" } }]\nname = \"shown\"\n";
         let place = text.find("secret").unwrap();
         let shown = masked(text, &(place..place + 6));
         assert_eq!(shown.len(), text.len());

@@ -110,7 +110,7 @@ impl<'a> Presented<'a> {
             return Presented::Unreadable(None, "unknown scheme");
         };
         let credential = rest.trim_start_matches(' ');
-        if credential.is_empty() || !credential.bytes().all(is_token68) {
+        if credential.is_empty() || !credential.bytes().fold(true, |good, byte| good & is_token68(byte)) {
             return Presented::Unreadable(Some(scheme), "credential is no token68");
         }
         match scheme {
@@ -143,9 +143,11 @@ impl fmt::Debug for Presented<'_> {
     }
 }
 
-/// RFC 9110 section 11.2.
+/// RFC 9110 section 11.2. Without branches, so that a whole token is judged many bytes at a time.
 const fn is_token68(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
+    let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    let from_hyphen_to_nine = byte.wrapping_sub(b'-') < 13;
+    letter | from_hyphen_to_nine | (byte == b'_') | (byte == b'~') | (byte == b'+') | (byte == b'=')
 }
 
 fn parse_basic(credential: &str) -> Presented<'static> {
@@ -196,6 +198,14 @@ mod tests {
         }
         assert_eq!(Presented::parse(b""), Presented::Nothing);
         assert!(matches!(Presented::parse(b"Token \xff"), Presented::Unreadable(..)));
+    }
+
+    #[test]
+    fn token68_is_what_the_specification_lists() {
+        for byte in 0..=u8::MAX {
+            let listed = byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+            assert_eq!(is_token68(byte), listed, "{byte}");
+        }
     }
 
     #[test]

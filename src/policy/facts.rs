@@ -5,10 +5,11 @@
 //! path leads and what was found out on asking.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::credential::Presented;
 use super::method::Method;
-use super::principal::{Identity, Lineage, Principal};
+use super::principal::{Account, Identity, Principal};
 use super::snapshot::{Place, Snapshot};
 use super::uri::{is_host, parse_target};
 use crate::reason::Reason;
@@ -60,6 +61,8 @@ pub struct RequestHead<'a> {
     pub body: Body,
     /// The request asks for another protocol.
     pub upgrade: bool,
+    /// There is a `Connection` header.
+    pub nominating: bool,
     /// The client, behind trusted proxies only as far as they are trusted.
     pub client: IpAddr,
     /// What makes the request unfit.
@@ -111,6 +114,7 @@ impl<'a> RequestHead<'a> {
             app_type: AppType::Absent,
             body: Body::Length(0),
             upgrade: false,
+            nominating: false,
             client,
             fault: None,
         };
@@ -125,7 +129,7 @@ impl<'a> RequestHead<'a> {
             let mut names = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             names.any(|known| known.eq_ignore_ascii_case(name.as_bytes()))
         };
-        self.fields.values("connection").any(names)
+        self.nominating && self.fields.values("connection").any(names)
     }
 
     fn fill(&mut self, target: &'a [u8]) -> Result<(), Fault> {
@@ -153,6 +157,7 @@ impl<'a> RequestHead<'a> {
         }
         self.body = lines.body().map_err(malformed)?;
         self.upgrade = lines.upgrade;
+        self.nominating = lines.nominated > 0;
         if self.upgrade && self.body != Body::Length(0) {
             return Err(malformed("upgrade with a body"));
         }
@@ -220,9 +225,12 @@ impl<'a> Lines<'a> {
 
 /// Names in `Connection` are removed on the way; these would take our own away.
 fn connection_fault(value: &[u8]) -> Option<&'static str> {
+    const FORWARDED: &str = "x-forwarded-";
     let Ok(text) = std::str::from_utf8(value) else { return Some("Connection is not text") };
     for name in text.split(',').map(|name| name.trim_matches([' ', '\t'])) {
-        if name.eq_ignore_ascii_case("host") || name.to_ascii_lowercase().starts_with("x-forwarded-") {
+        if name.eq_ignore_ascii_case("host")
+            || name.get(..FORWARDED.len()).is_some_and(|head| head.eq_ignore_ascii_case(FORWARDED))
+        {
             return Some("Connection names a protected header");
         }
         if !name.bytes().all(is_tchar) {
@@ -246,7 +254,7 @@ pub const fn is_tchar(byte: u8) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetAnswer {
     /// Where the account stands.
-    Known(Lineage),
+    Known(Arc<Account>),
     /// There is no such account.
     Unknown,
     /// It could not be asked; the text is the private cause.

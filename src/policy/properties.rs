@@ -165,7 +165,10 @@ fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
                         assert!(facts.target.is_none(), "asked for what is known");
                         assert_eq!(&**asked, id);
                         facts.target = Some(match tree.iter().find(|known| known.id() == id) {
-                            Some(known) => TargetAnswer::Known(known.clone()),
+                            Some(known) => {
+                                let lineage = known.clone();
+                                TargetAnswer::Known(Arc::new(Account { lineage, suspended: false, password_mark: 0 }))
+                            }
                             None => TargetAnswer::Unknown,
                         });
                     }

@@ -78,7 +78,11 @@ pub fn reach<'a>(facts: &Facts<'a>) -> Result<Reach<'a>, Halt> {
                 return Err(Halt::Deny(Denial::new(Reason::DirectoryUnavailable, cause)));
             }
             Some(TargetAnswer::Unknown) => Relation::Unknown,
-            Some(TargetAnswer::Known(lineage)) if own.contains(lineage) && role_fits(lineage.role()) => Relation::Below,
+            Some(TargetAnswer::Known(account))
+                if own.contains(&account.lineage) && role_fits(account.lineage.role()) =>
+            {
+                Relation::Below
+            }
             Some(TargetAnswer::Known(_)) => Relation::Outside,
         }
     };

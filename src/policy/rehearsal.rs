@@ -91,7 +91,7 @@ impl Tree {
     }
 
     fn answer(&self, id: &str) -> TargetAnswer {
-        self.accounts.get(id).map_or(TargetAnswer::Unknown, |account| TargetAnswer::Known(account.lineage.clone()))
+        self.accounts.get(id).map_or(TargetAnswer::Unknown, |account| TargetAnswer::Known(Arc::clone(account)))
     }
 }
 

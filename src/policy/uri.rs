@@ -21,7 +21,8 @@ pub struct Target<'a> {
 /// # Errors
 /// The private cause: which rule the target breaks.
 pub fn parse_target(raw: &[u8]) -> Result<Target<'_>, &'static str> {
-    if !raw.iter().all(u8::is_ascii_graphic) {
+    // Without branches, so that it runs over many bytes at a time.
+    if !raw.iter().fold(true, |good, byte| good & (byte.wrapping_sub(0x21) < 0x5e)) {
         return Err("target has a byte outside visible ASCII");
     }
     let text = std::str::from_utf8(raw).map_err(|_| "target is not ASCII")?;

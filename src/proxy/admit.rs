@@ -55,7 +55,7 @@ impl Gateway {
             Question::Target(id) => {
                 let account = self.resolver.directory().account(&id);
                 facts.target = Some(match account {
-                    Some(account) => TargetAnswer::Known(account.lineage.clone()),
+                    Some(account) => TargetAnswer::Known(account),
                     None => TargetAnswer::Unknown,
                 });
             }

@@ -133,7 +133,9 @@ impl RawHead {
         if name.len() > LONGEST_NAME {
             return Err(Fault { reason: Reason::HeadersTooLarge, cause: "a field name is longer than 1 KiB" });
         }
-        if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
+        // Without branches, so that it runs over many bytes at a time.
+        let control = |byte: u8| ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f);
+        if value.iter().fold(false, |bad, byte| bad | control(*byte)) {
             return Err(malformed("a field value has a control character"));
         }
         name.make_ascii_lowercase();
