@@ -5,7 +5,7 @@ use std::io::Write;
 use super::args::{CheckArgs, Format};
 use super::report::{Loaded, read_all, summary, write_json, write_text};
 use super::{Done, Exit};
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, Upstream};
 
 /// Runs the verb.
 ///
@@ -76,6 +76,22 @@ fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<(
         store.prefix
     )?;
     writeln!(out, "[directory]\nurl = \"file:{}\"", accounts.display())?;
+    print_upstreams(upstreams, out)?;
+    for (reason, change) in reasons {
+        writeln!(out, "\n[reasons.{reason}]")?;
+        if let Some(status) = change.status {
+            writeln!(out, "status = {status}")?;
+        }
+        for (name, value) in [("result", &change.result), ("msg", &change.msg), ("desc", &change.desc)] {
+            if let Some(value) = value {
+                writeln!(out, "{name} = {value:?}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_upstreams(upstreams: &[Upstream], out: &mut dyn Write) -> std::io::Result<()> {
     for upstream in upstreams {
         let servers: Vec<String> = upstream
             .servers
@@ -96,17 +112,6 @@ fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<(
             out,
             "timeouts = {{ connect = \"{connect}ms\", read = \"{read}ms\", write = \"{write}ms\", idle = \"{idle}ms\" }}"
         )?;
-    }
-    for (reason, change) in reasons {
-        writeln!(out, "\n[reasons.{reason}]")?;
-        if let Some(status) = change.status {
-            writeln!(out, "status = {status}")?;
-        }
-        for (name, value) in [("result", &change.result), ("msg", &change.msg), ("desc", &change.desc)] {
-            if let Some(value) = value {
-                writeln!(out, "{name} = {value:?}")?;
-            }
-        }
     }
     Ok(())
 }

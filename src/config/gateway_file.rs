@@ -14,12 +14,10 @@ use super::block::Block;
 use super::diag::{Faults, Source, suggest};
 use super::raw::{
     RawDirectory, RawLimits, RawLockout, RawOtlp, RawPolicies, RawServer, RawServerTls, RawStore, RawTimeouts,
-    RawToken, RawTokenKey,
 };
 use super::secret::Secret;
-use super::settings::{Limits, Server, Settings, Store, Token, beside, is_loopback};
+use super::settings::{Limits, Server, Settings, Store, beside, is_loopback};
 use super::value::{Period, SecretSource, Size};
-use crate::policy::principal::is_id;
 use crate::policy::route::Timeouts;
 use crate::store::RedisSettings;
 
@@ -83,38 +81,12 @@ impl Reader<'_> {
             block.warn_without_effect("server", &["proxy_protocol", "runtime_dir"], faults);
             raw = block.read_partly(faults);
         }
-        let listen_span = raw.listen.as_ref().and_then(|listen| listen.first()).map_or(0..0, Spanned::span);
-        let listen = raw.listen.unwrap_or_else(|| vec![Spanned::new(0..0, "127.0.0.1:8080".to_owned())]);
-        let listen: Vec<SocketAddr> = listen.iter().filter_map(|text| self.address(text, faults)).collect();
-        if listen.is_empty() && !faults.any_fault() {
-            faults.fault(self.source, 0..0, "`server.listen` is empty", "name at least one address");
-        }
-        for (index, address) in listen.iter().enumerate() {
-            if listen[..index].contains(address) {
-                let message = format!("`server.listen` names {address} twice");
-                faults.fault(self.source, listen_span.clone(), message, "");
-            }
-        }
-        let admin_default = SocketAddr::from(([127, 0, 0, 1], 8081));
-        let admin_span = raw.admin.as_ref().map_or(0..0, Spanned::span);
-        let admin = raw.admin.as_ref().and_then(|text| self.address(text, faults)).unwrap_or(admin_default);
-        if listen.contains(&admin) {
-            faults.fault(
-                self.source,
-                admin_span.clone(),
-                format!("{admin} is one of `server.listen`"),
-                "they need two ports",
-            );
-        }
+        let (listen, admin) = self.listeners(raw.listen.as_deref(), raw.admin.as_ref(), faults);
         let admin_token = raw.admin_token.as_ref().and_then(|source| self.admin_token(source, faults));
         if !is_loopback(&admin) && raw.admin_token.is_none() {
             let message = "`server.admin` is not on loopback, so `server.admin_token` is mandatory";
-            faults.fault(
-                self.source,
-                admin_span,
-                message,
-                "add admin_token = { file = \"…\" }, or listen on 127.0.0.1",
-            );
+            let hint = "add admin_token = { file = \"…\" }, or listen on 127.0.0.1";
+            faults.fault(self.source, raw.admin.as_ref().map_or(0..0, Spanned::span), message, hint);
         }
         let log = raw.log.map_or_else(|| "info".to_owned(), |log| self.log_level(&log, faults));
         if let Some(threads) = raw.threads.as_ref().filter(|threads| *threads.get_ref() > 1024) {
@@ -139,6 +111,37 @@ impl Reader<'_> {
             log,
         };
         (server, limits)
+    }
+
+    /// The addresses for clients and operators: no two of them one.
+    fn listeners(
+        &self,
+        listen: Option<&[Spanned<String>]>,
+        admin: Option<&Spanned<String>>,
+        faults: &mut Faults,
+    ) -> (Vec<SocketAddr>, SocketAddr) {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        if listen.is_some_and(<[_]>::is_empty) {
+            faults.fault(self.source, 0..0, "`server.listen` is empty", "name at least one address");
+        }
+        for text in listen.unwrap_or_default() {
+            let Some(address) = self.address(text, faults) else { continue };
+            if addresses.contains(&address) {
+                let message = format!("`server.listen` names {address} twice");
+                faults.fault(self.source, text.span(), message, "");
+            }
+            addresses.push(address);
+        }
+        if listen.is_none() {
+            addresses.push(SocketAddr::from(([127, 0, 0, 1], 8080)));
+        }
+        let span = admin.map_or(0..0, Spanned::span);
+        let admin = admin.and_then(|text| self.address(text, faults));
+        let admin = admin.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8081)));
+        if addresses.contains(&admin) {
+            faults.fault(self.source, span, format!("{admin} is one of `server.listen`"), "they need two ports");
+        }
+        (addresses, admin)
     }
 
     /// It is compared byte by byte with a header value, so it must be able to stand in one.
@@ -192,61 +195,6 @@ impl Reader<'_> {
             None => default.head_lines,
         };
         Limits { header_timeout, body_timeout, idle_timeout, head_size, head_lines, target_size, body_size }
-    }
-
-    fn token(&self, block: Option<Block<'_>>, shared_store: bool, faults: &mut Faults) -> Option<Token> {
-        let place = block.as_ref().map_or(0..0, Block::span);
-        let raw: RawToken = match block {
-            Some(block) => {
-                block.warn_without_effect("token", &["cache", "stale", "sessions_per_account"], faults);
-                block.read_partly(faults)
-            }
-            None => RawToken::default(),
-        };
-        let ttl = match raw.ttl {
-            Some(ttl) if ttl.get_ref().0 < Duration::from_secs(1) || ttl.get_ref().0 > Duration::from_secs(86_400) => {
-                faults.fault(self.source, ttl.span(), "`token.ttl` is 1s to 24h", "");
-                return None;
-            }
-            Some(ttl) => ttl.into_inner().0,
-            None => Duration::from_secs(1200),
-        };
-        let issuer = raw.issuer.map_or_else(|| "portcullis".to_owned(), Spanned::into_inner);
-        let keys = match raw.keys {
-            Some(keys) if keys.get_ref().is_empty() => {
-                faults.fault(self.source, keys.span(), "`token.keys` is empty", "leave it out, or name a key");
-                return None;
-            }
-            Some(keys) => self.token_keys(keys.into_inner(), faults)?,
-            None if shared_store => {
-                let hint = "keys = [{ id = \"2026-11\", secret = { env = \"PORTCULLIS_TOKEN_KEY\" } }]";
-                faults.fault(self.source, place, "`token.keys` is mandatory with a shared store", hint);
-                return None;
-            }
-            None => vec![("started".to_owned(), random_key(faults)?)],
-        };
-        Some(Token { issuer, ttl, keys })
-    }
-
-    fn token_keys(&self, raw: Vec<Spanned<RawTokenKey>>, faults: &mut Faults) -> Option<Vec<(String, Secret)>> {
-        let count = raw.len();
-        let mut keys: Vec<(String, Secret)> = Vec::with_capacity(count);
-        for key in raw.into_iter().map(Spanned::into_inner) {
-            let id = key.id.get_ref();
-            if !is_id(id) {
-                faults.fault(self.source, key.id.span(), "a key id is 1 to 64 of A-Z a-z 0-9 . _ ~ -", "");
-            } else if keys.iter().any(|(known, _)| known == id) {
-                faults.fault(self.source, key.id.span(), format!("key id `{id}` stands twice"), "");
-            }
-            let Some(secret) = self.secret(&key.secret, faults) else { continue };
-            if secret.reveal().len() < 32 {
-                let message = format!("the key has {} bytes, HS256 needs at least 32", secret.reveal().len());
-                faults.fault(self.source, key.secret.span(), message, "make one with `openssl rand -hex 32`");
-                continue;
-            }
-            keys.push((key.id.into_inner(), secret));
-        }
-        (keys.len() == count).then_some(keys)
     }
 
     fn store(&self, block: Option<Block<'_>>, faults: &mut Faults) -> Store {
@@ -357,7 +305,7 @@ impl Reader<'_> {
         network(self.source, text, faults)
     }
 
-    fn secret(&self, source: &Spanned<SecretSource>, faults: &mut Faults) -> Option<Secret> {
+    pub(super) fn secret(&self, source: &Spanned<SecretSource>, faults: &mut Faults) -> Option<Secret> {
         Secret::read(source.get_ref(), self.folder())
             .map_err(|(message, hint)| faults.fault(self.source, source.span(), message, hint))
             .ok()
@@ -401,16 +349,5 @@ fn positive(source: &Arc<Source>, value: Option<Spanned<Period>>, default: Durat
             default
         }
         Some(value) => value.into_inner().0,
-    }
-}
-
-fn random_key(faults: &mut Faults) -> Option<Secret> {
-    let mut bytes = vec![0; 32];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => Some(Secret::new(bytes)),
-        Err(error) => {
-            faults.without_place(format!("no random bytes for a token key: {error}"), "name one in token.keys");
-            None
-        }
     }
 }

@@ -10,6 +10,7 @@ mod compile_test;
 pub mod diag;
 mod gateway_file;
 mod gateway_services;
+mod gateway_token;
 pub mod load;
 pub mod policy_file;
 mod raw;

@@ -121,6 +121,7 @@ fn random_identity(dice: &mut Dice, caller: &Lineage, scheme: Scheme) -> Identit
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one walk, with its properties checked along the way")]
 fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
     let mut dice = Dice::new(0x5eed_0001);
     let (mut permits, mut denials, mut asked_twice) = (0, 0, 0);

@@ -43,6 +43,7 @@ const MISSING: &str = "Header is missing. Add a valid header.";
 
 /// The default wire form of a reason: contract section 6.
 #[must_use]
+#[allow(clippy::too_many_lines, reason = "one table, a row a reason")]
 pub fn default_entry(reason: Reason) -> Entry {
     match reason {
         Reason::RequestMalformed => {
