@@ -20,6 +20,7 @@ use criterion::{Criterion, Throughput};
 use portcullis::policy::credential::Scheme;
 use portcullis::policy::ladder::{Decision, Permit};
 use portcullis::policy::method::Method;
+use portcullis::policy::uri::parse_target;
 use portcullis::problem::registry::Registry;
 use portcullis::proxy::exchange::{Exchange, Live, Sender};
 use portcullis::proxy::forward;
@@ -173,7 +174,8 @@ impl<'w> Forwarded<'w> {
         let (permit, snapshot) = (black_box(&self.permit), &self.set.snapshot);
         let realm = snapshot.realm(permit.realm())?;
         let route = snapshot.route(permit.realm(), permit.route())?;
-        Some(forward::edits(permit, black_box(&self.exchange), realm, route, black_box(HOST), self.call.path()))
+        let target = parse_target(self.call.path().as_bytes()).ok()?;
+        Some(forward::edits(permit, black_box(&self.exchange), realm, route, black_box(HOST), &target))
     }
 
     fn access_line(&self) -> Vec<u8> {

@@ -3,12 +3,35 @@
 //! It needs a permit: a request without one cannot be forwarded. It knows no connection, so that every
 //! carrier sends the same headers.
 
-use http::HeaderValue;
+use std::net::SocketAddr;
+
+use http::header::{CONNECTION, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
 use super::exchange::{Exchange, Sender};
 use crate::policy::ladder::Permit;
-use crate::policy::route::{Realm, Route};
+use crate::policy::route::{Realm, Route, Timeouts, UpstreamIndex};
 use crate::policy::told::identity_headers;
+use crate::policy::uri::Target;
+use crate::upstream::Upstream;
+
+/// The server of one try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Connections are shared within a group only: one for each upstream.
+    pub group: u64,
+    /// The route's, or the upstream's.
+    pub timeouts: Timeouts,
+}
+
+/// Chooses the server whose turn it is; `None` while no address is known.
+#[must_use]
+pub fn peer(route: &Route, index: UpstreamIndex, upstream: &Upstream) -> Option<Peer> {
+    let timeouts = route.timeouts.unwrap_or(upstream.timeouts);
+    upstream.take_turn().map(|address| Peer { address, group: u64::from(index.0) + 1, timeouts })
+}
 
 /// What changes on a head before it leaves.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -76,7 +99,26 @@ pub fn is_dropped_from_reply(name: &str) -> bool {
     ours == OURS.len() || RESERVED_OF_REPLIES.contains(&name)
 }
 
-/// Works out what leaves. `host` and `origin_form` are the request's, as judged.
+/// The client's fields that stay behind.
+#[must_use]
+pub fn removals(fields: &HeaderMap, forward_authorization: bool) -> Vec<HeaderName> {
+    fields.keys().filter(|name| is_dropped(name.as_str(), forward_authorization)).cloned().collect()
+}
+
+/// The upstream's fields that stay behind, those that its `Connection` names among them; never the framing.
+#[must_use]
+pub fn removals_from_reply(fields: &HeaderMap) -> Vec<HeaderName> {
+    let nominated = |name: &str| {
+        let values = fields.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|known| known.trim().eq_ignore_ascii_case(name))
+    };
+    let framing = |name: &str| matches!(name, "content-length" | "transfer-encoding" | "connection");
+    let nominating = fields.contains_key(CONNECTION);
+    let dropped = |name: &str| is_dropped_from_reply(name) || (nominating && !framing(name) && nominated(name));
+    fields.keys().filter(|name| dropped(name.as_str())).cloned().collect()
+}
+
+/// Works out what leaves. `host` and `arrived` are the request's, as judged.
 #[must_use]
 pub fn edits(
     permit: &Permit,
@@ -84,7 +126,7 @@ pub fn edits(
     realm: &Realm,
     route: &Route,
     host: &str,
-    origin_form: &str,
+    arrived: &Target<'_>,
 ) -> HeadEdits {
     let Sender { chain, .. } = &exchange.sender;
     let mut edits = HeadEdits { target: None, set: Vec::with_capacity(12) };
@@ -94,7 +136,10 @@ pub fn edits(
     edits.put("X-Forwarded-Proto", "http");
     edits.put("X-Forwarded-Host", host);
     if route.strip_base && !realm.base.is_empty() {
-        edits.target = origin_form.strip_prefix(&*realm.base).map(str::to_owned);
+        edits.target = arrived.origin_form.strip_prefix(&*realm.base).map(str::to_owned);
+    } else if arrived.authority.is_some() {
+        // An absolute-form target was judged by its path and leaves in origin-form.
+        edits.target = Some(arrived.origin_form.to_owned());
     }
     edits
 }

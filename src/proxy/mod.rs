@@ -5,6 +5,7 @@
 
 pub mod admit;
 pub mod builtin;
+pub mod carry;
 pub mod edge;
 pub mod exchange;
 pub mod finish;
