@@ -4,6 +4,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BINARY := target/release/portcullis
+# Shown by `portcullis_build_info`.
+export PORTCULLIS_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo -)
 
 .PHONY: help run test check-tools build packages-run packages-test fmt bench clean
 

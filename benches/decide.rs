@@ -166,7 +166,7 @@ impl<'w> Forwarded<'w> {
         let snapshot = Arc::clone(&set.snapshot);
         let live = Live { meters: Meters::bind(&world.metrics, &snapshot), snapshot, registry: Registry::with([]) };
         let mut exchange = Exchange::begin(Arc::new(live), Counted::new(&world.metrics.in_flight));
-        exchange.sender = Sender { client: CLIENT, chain: CLIENT.to_string(), trusted: false };
+        exchange.sender = Sender { client: CLIENT, chain: CLIENT.to_string(), trusted: false, https: false };
         Self { set, call, permit, exchange }
     }
 

@@ -182,9 +182,8 @@ fn denied(config: &Config, facts: &Facts<'_>, denial: &Denial) -> Value {
     let registry = Registry::with(config.settings.reasons.iter().cloned().map(|(reason, change)| {
         (reason, Override { status: change.status, result: change.result, msg: change.msg, desc: change.desc })
     }));
-    let (realm, schemes) =
-        facts.place.realm.map_or_else(Default::default, |(_, realm)| (realm.name.clone(), realm.schemes));
-    let challenge = Challenge { realm, schemes, presented: facts.head.presented.scheme() };
+    let realm = facts.place.realm.map_or_else(|| "".into(), |(_, realm)| realm.name.clone());
+    let challenge = Challenge { realm, presented: facts.head.presented.scheme() };
     let problem = Problem { reason: denial.reason, hint: denial.hint.clone(), challenge };
     let reply = problem.reply(&registry, "(request id)");
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();

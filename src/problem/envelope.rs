@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::registry::{Entry, Registry};
-use crate::policy::credential::{Scheme, Schemes};
+use crate::policy::credential::Scheme;
 use crate::policy::decision::Hint;
 use crate::reason::Reason;
 
@@ -26,8 +26,6 @@ pub struct Problem {
 pub struct Challenge {
     /// The realm's name; empty where no realm owns the path.
     pub realm: Box<str>,
-    /// What the realm takes.
-    pub schemes: Schemes,
     /// What was presented.
     pub presented: Option<Scheme>,
 }
@@ -113,14 +111,11 @@ pub fn json_reply(status: u16, body: &impl Serialize, request_id: &str) -> Reply
 }
 
 impl Challenge {
-    /// `Basic` is asked for only when it was presented or nothing else is taken: browsers answer it with
-    /// a dialog of their own.
+    /// `Basic` is asked for only when it was presented: browsers answer it with a dialog of their own.
     fn write(&self, headers: &mut Vec<(&'static str, String)>) {
         let name = if self.realm.is_empty() { "portcullis" } else { &self.realm };
-        if self.schemes.token || !self.schemes.basic {
-            headers.push(("WWW-Authenticate", format!("Token realm=\"{name}\"")));
-        }
-        if self.presented == Some(Scheme::Basic) || (self.schemes.basic && !self.schemes.token) {
+        headers.push(("WWW-Authenticate", format!("Token realm=\"{name}\"")));
+        if self.presented == Some(Scheme::Basic) {
             headers.push(("WWW-Authenticate", format!("Basic realm=\"{name}\", charset=\"UTF-8\"")));
         }
     }
@@ -158,17 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_names_basic_only_when_that_makes_sense() {
-        let both = Schemes { basic: true, token: true };
-        let challenge = |schemes, presented| {
-            let challenge = Challenge { realm: "ucaas".into(), schemes, presented };
+    fn a_challenge_names_basic_only_when_it_was_presented() {
+        let challenge = |presented| {
+            let challenge = Challenge { realm: "ucaas".into(), presented };
             let problem = Problem { reason: Reason::HeaderInvalid, hint: Hint::None, challenge };
             header(&problem.reply(&Registry::default(), "r"), "WWW-Authenticate").join("; ")
         };
-        assert_eq!(challenge(both, None), "Token realm=\"ucaas\"");
-        assert!(challenge(both, Some(Scheme::Basic)).ends_with("Basic realm=\"ucaas\", charset=\"UTF-8\""));
-        let basic_only = Schemes { basic: true, token: false };
-        assert_eq!(challenge(basic_only, Some(Scheme::Token)), "Basic realm=\"ucaas\", charset=\"UTF-8\"");
+        assert_eq!(challenge(None), "Token realm=\"ucaas\"");
+        assert_eq!(challenge(Some(Scheme::Token)), "Token realm=\"ucaas\"");
+        assert!(challenge(Some(Scheme::Basic)).ends_with("Basic realm=\"ucaas\", charset=\"UTF-8\""));
     }
 
     #[test]

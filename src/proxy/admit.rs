@@ -4,7 +4,6 @@
 
 use super::Gateway;
 use super::exchange::Notes;
-use crate::policy::credential::Schemes;
 use crate::policy::decision::{Denial, Question};
 use crate::policy::facts::{Facts, RequestHead, TargetAnswer};
 use crate::policy::ladder::{Decision, MAX_QUESTIONS, Permit, decide};
@@ -66,11 +65,8 @@ impl Gateway {
 /// What a denial says to the client; also used by the edge, which has no facts but a faulty head.
 #[must_use]
 pub fn refusal(facts: &Facts<'_>, denial: Denial) -> (Problem, &'static str) {
-    let (realm, schemes) = match facts.place.realm {
-        Some((_, realm)) => (realm.name.clone(), facts.place.route().map_or(realm.schemes, |route| route.schemes)),
-        None => ("".into(), Schemes::default()),
-    };
-    let challenge = Challenge { realm, schemes, presented: facts.head.presented.scheme() };
+    let realm = facts.place.realm.map_or_else(|| "".into(), |(_, realm)| realm.name.clone());
+    let challenge = Challenge { realm, presented: facts.head.presented.scheme() };
     (Problem { reason: denial.reason, hint: denial.hint, challenge }, denial.cause)
 }
 

@@ -12,7 +12,6 @@ use super::Gateway;
 use super::exchange::Exchange;
 use super::intake::MapFields;
 use crate::identity::login::LoginRequest;
-use crate::policy::credential::Schemes;
 use crate::policy::decision::Hint;
 use crate::policy::facts::Fields;
 use crate::policy::ladder::Permit;
@@ -66,11 +65,7 @@ impl Gateway {
                 Ok(json_reply(200, &grant, exchange.request_id.as_str()))
             }
             Err((reason, cause)) => {
-                let challenge = Challenge {
-                    realm: realm.name.clone(),
-                    schemes: Schemes { basic: false, token: true },
-                    presented: None,
-                };
+                let challenge = Challenge { realm: realm.name.clone(), presented: None };
                 Err(Halt::Refuse(Problem { reason, hint: Hint::None, challenge }, cause))
             }
         }
@@ -83,11 +78,8 @@ impl Gateway {
             Ok(true) => Ok(json_reply(200, &serde_json::json!({ "result": "1" }), exchange.request_id.as_str())),
             Ok(false) => {
                 let realm = exchange.live.snapshot.realm(permit.realm());
-                let challenge = Challenge {
-                    realm: realm.map_or_else(|| "".into(), |realm| realm.name.clone()),
-                    schemes: Schemes { basic: false, token: true },
-                    presented: None,
-                };
+                let challenge =
+                    Challenge { realm: realm.map_or_else(|| "".into(), |realm| realm.name.clone()), presented: None };
                 let problem = Problem { reason: Reason::TokenRevoked, hint: Hint::None, challenge };
                 Err(Halt::Refuse(problem, "another logout of the session came first"))
             }

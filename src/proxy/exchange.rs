@@ -36,6 +36,8 @@ pub struct Sender {
     pub chain: String,
     /// The peer is a trusted proxy.
     pub trusted: bool,
+    /// The client spoke TLS, as a trusted proxy says.
+    pub https: bool,
 }
 
 /// What became known of a request while it was judged; all of it is for the log.
@@ -106,7 +108,7 @@ impl Exchange {
             started: Instant::now(),
             request_id: RequestId::fresh(),
             live,
-            sender: Sender { client: IpAddr::from([0, 0, 0, 0]), chain: String::new(), trusted: false },
+            sender: Sender { client: IpAddr::from([0, 0, 0, 0]), chain: String::new(), trusted: false, https: false },
             notes: Notes::default(),
             permit: None,
             reason: None,

@@ -128,12 +128,12 @@ pub fn edits(
     host: &str,
     arrived: &Target<'_>,
 ) -> HeadEdits {
-    let Sender { chain, .. } = &exchange.sender;
+    let Sender { chain, https, .. } = &exchange.sender;
     let mut edits = HeadEdits { target: None, set: Vec::with_capacity(12) };
     identity_headers(permit, realm, |name, value| edits.put(name, value));
     edits.put("X-Request-Id", exchange.request_id.as_str());
     edits.put("X-Forwarded-For", chain);
-    edits.put("X-Forwarded-Proto", "http");
+    edits.put("X-Forwarded-Proto", if *https { "https" } else { "http" });
     edits.put("X-Forwarded-Host", host);
     if route.strip_base && !realm.base.is_empty() {
         edits.target = arrived.origin_form.strip_prefix(&*realm.base).map(str::to_owned);

@@ -38,8 +38,9 @@ pub fn sender(peer: IpAddr, fields: &dyn Fields, trusted: &[IpNet]) -> Sender {
     let peer = peer.to_canonical();
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     if !is_trusted(peer) {
-        return Sender { client: peer, chain: peer.to_string(), trusted: false };
+        return Sender { client: peer, chain: peer.to_string(), trusted: false, https: false };
     }
+    let https = fields.first("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
     let mut listed: Vec<IpAddr> = Vec::new();
     let mut readable = true;
     for value in fields.values("x-forwarded-for") {
@@ -65,7 +66,7 @@ pub fn sender(peer: IpAddr, fields: &dyn Fields, trusted: &[IpNet]) -> Sender {
         let _ = write!(chain, "{address}, ");
     }
     let _ = write!(chain, "{peer}");
-    Sender { client: verified.first().copied().unwrap_or(peer), chain, trusted: true }
+    Sender { client: verified.first().copied().unwrap_or(peer), chain, trusted: true, https }
 }
 
 /// The id of the request: a trusted proxy's when it is readable, else a fresh one.
