@@ -81,7 +81,9 @@ pub fn build(args: &DemoArgs) -> Result<App, Stop> {
     for (name, address) in [("meeting", meeting), ("provisioning", provisioning)] {
         app.add_server(name, address, Arc::new(Echo { service: name }));
     }
-    app.try_ports().map_err(|error| Stop::failed(format!("{error}; choose others with --listen and --admin")))?;
+    app.try_ports().map_err(|error| Stop::failed(format!(
+            "{error}\nTry: make run ARGS='--listen 127.0.0.1:9000 --admin 127.0.0.1:9001', or portcullis demo with these options"
+        )))?;
     introduce(args, &samples, &expired)?;
     Ok(app)
 }
@@ -156,7 +158,7 @@ curl -isw '\\n' {base}/ucaas/v1/meetings -H \"Authorization: Token $TOKEN\" -H '
 # 3. A role that may not call (403, role_forbidden).
 curl -isw '\\n' {base}/ucaas/v1/customers -H \"Authorization: Token $TOKEN\"
 
-# 4. A server with API id and key, and an account that it may not reach (403, scope_forbidden).
+# 4. A server with API ID and API KEY: its own user (200), a stranger's account (403, scope_forbidden).
 curl -isw '\\n' {base}/ucaas/v1/users/usr-1 -u {server_id}:{server_key}
 curl -isw '\\n' {base}/ucaas/v1/users/cus-9 -u {server_id}:{server_key}
 
@@ -196,7 +198,11 @@ impl ServeHttp for Echo {
         let identity: serde_json::Map<String, Value> = request
             .headers
             .iter()
-            .filter(|(name, _)| name.as_str().starts_with("x-auth-") || name.as_str().starts_with("x-forwarded-"))
+            .filter(|(name, _)| {
+                name.as_str().starts_with("x-auth-")
+                    || name.as_str().starts_with("x-forwarded-")
+                    || *name == "x-request-id"
+            })
             .map(|(name, value)| (name.as_str().to_owned(), json!(String::from_utf8_lossy(value.as_bytes()))))
             .collect();
         let target = String::from_utf8_lossy(request.raw_path()).into_owned();

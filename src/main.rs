@@ -37,7 +37,10 @@ fn main() -> ExitCode {
 fn run(verb: &Verb) -> Result<Exit, Stop> {
     let app = match verb {
         Verb::Serve(args) => {
-            let loaded = report::read_all(&args.config.config).map_err(|faults| report::stop(&faults))?;
+            let loaded = report::read_all(&args.config.config).map_err(|faults| {
+                let stop = report::stop(&faults);
+                Stop { message: format!("not started: {}", stop.message), ..stop }
+            })?;
             start_log(&loaded.config.settings.server.log);
             for warning in loaded.warnings.iter() {
                 tracing::warn!("{warning}");

@@ -110,7 +110,8 @@ impl World {
             snapshot: config.snapshot,
             calls: requests.map(|requests| calls(&requests, &accounts, &token)),
         };
-        let shipped = configuration(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.toml")), &Disk);
+        let shipped =
+            configuration(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/gateway.toml")), &Disk { secrets: true });
         let large = configuration(Path::new("gateway.toml"), &Generated);
         assert_eq!(large.snapshot.realms()[0].routes.len(), ROUTES, "the generated policy is as large as it says");
         let sets = [set(SHIPPED, shipped, shipped_requests()), set(LARGE, large, generated_requests())];

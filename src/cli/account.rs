@@ -7,9 +7,12 @@ use serde_json::json;
 
 use super::args::{AccountVerb, FileArgs, Format};
 use super::password::read_password;
-use super::report::load_or_stop;
+use super::report::{load_or_stop, vocabulary};
 use super::{Done, Exit, Stop};
+use crate::config::diag::suggest;
+use crate::config::load::{Disk, load};
 use crate::directory::edit::{AccountRow, Change, EditError, NewAccount, Status, edit_file, read_file};
+use crate::directory::records::Vocabulary;
 use crate::identity::password::hash;
 
 /// Runs the verb.
@@ -19,6 +22,7 @@ use crate::identity::password::hash;
 pub fn run(verb: &AccountVerb, out: &mut dyn Write) -> Done {
     match verb {
         AccountVerb::Add { id, role, parent, email, password_stdin, file } => {
+            known_word("role", role, &vocabulary_of(file).roles)?;
             let password = if *password_stdin {
                 let password = hash(&read_password()?).map_err(Stop::failed)?;
                 Some(password)
@@ -62,6 +66,24 @@ pub(super) fn path(file: &FileArgs) -> Result<PathBuf, Stop> {
         Some(path) => Ok(path.clone()),
         None => load_or_stop(&file.config.config).map(|config| config.settings.accounts),
     }
+}
+
+/// What the policies know; nothing when the settings cannot be read, and `check` says why.
+pub(super) fn vocabulary_of(file: &FileArgs) -> Vocabulary {
+    let loading = load(&file.config.config, &Disk { secrets: false });
+    loading.config.as_ref().map(vocabulary).unwrap_or_default()
+}
+
+/// Refuses a name that no policy knows, so that a typing error does not end up in the file.
+///
+/// # Errors
+/// What was perhaps meant.
+pub(super) fn known_word(kind: &str, word: &str, known: &[Box<str>]) -> Result<(), Stop> {
+    if known.is_empty() || known.iter().any(|name| **name == *word) {
+        return Ok(());
+    }
+    let hint = suggest(word, known.iter().map(|name| &**name));
+    Err(Stop::usage(format!("no policy has a {kind} `{word}`; {hint}")))
 }
 
 /// Edits the file.

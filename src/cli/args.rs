@@ -158,7 +158,7 @@ pub struct TestArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "flattened")]
     pub config: ConfigArgs,
-    /// Fail when tests cover less: each role, nobody, a permit and a refusal on each route.
+    /// Fail below this share. Counted on each route: every role and an anonymous caller tried, one permit, one refusal.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub min_coverage: Option<u8>,
 }
@@ -192,7 +192,7 @@ pub enum AccountVerb {
     Add {
         /// Its id: 1 to 64 of A-Z a-z 0-9 . _ ~ -
         id: String,
-        /// Its role.
+        /// One of the realms' roles, like customer.
         #[arg(long)]
         role: String,
         /// The account above it; without one it is a root.
@@ -266,7 +266,7 @@ pub enum CredentialVerb {
         /// Where it is good; may be repeated. Without one: in every realm.
         #[arg(long = "realm")]
         realms: Vec<String>,
-        /// For operators.
+        /// A note shown in `credential list`.
         #[arg(long)]
         label: Option<String>,
         /// Good before this time, like 2027-01-01T00:00:00Z.

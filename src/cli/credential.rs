@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde_json::json;
 
-use super::account::{bad, edit, path};
+use super::account::{bad, edit, known_word, path, vocabulary_of};
 use super::args::{CredentialVerb, Format};
 use super::{Done, Exit};
 use crate::directory::edit::{CredentialRow, NewCredential, read_file};
@@ -17,10 +17,17 @@ use crate::directory::edit::{CredentialRow, NewCredential, read_file};
 pub fn run(verb: &CredentialVerb, out: &mut dyn Write) -> Done {
     match verb {
         CredentialVerb::New { account, realms, label, not_after, file } => {
+            let known = vocabulary_of(file).realms;
+            for realm in realms {
+                known_word("realm", realm, &known)?;
+            }
             let new = NewCredential { account, realms, label: label.as_deref(), not_after: not_after.as_deref() };
             let issued = edit(file, |accounts| accounts.add_credential(&new))?;
             writeln!(out, "API ID   {}\nAPI KEY  {}", issued.id, issued.key)?;
             writeln!(out, "\nThe key is not stored and cannot be shown again.")?;
+            if realms.is_empty() {
+                writeln!(out, "It is good in every realm; --realm narrows it.")?;
+            }
         }
         CredentialVerb::List { format, file } => {
             let file_path = path(file)?;

@@ -90,6 +90,7 @@ fn cast(call: &mut Call, args: &ExplainArgs, config: &Config, records: &Records,
         let credential = records.credential(id);
         let credential = credential.ok_or_else(|| Stop::usage(format!("{accounts} has no credential `{id}`")))?;
         call.scheme = Some(Scheme::Basic);
+        call.credential = Some(id.into());
         call.caller = records.account(&credential.account).cloned();
         call.flaw = if !credential.is_for(owner(config, args).unwrap_or_default()) {
             Some(Identity::Invalid("the credential is not for this realm"))
@@ -188,8 +189,9 @@ fn denied(config: &Config, facts: &Facts<'_>, denial: &Denial) -> Value {
     let reply = problem.reply(&registry, "(request id)");
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let headers: Vec<Value> = reply.headers.iter().map(|(name, value)| json!(format!("{name}: {value}"))).collect();
+    let text = String::from_utf8_lossy(&reply.body);
     json!({ "decision": "deny", "reason": denial.reason.name(), "cause": denial.cause,
-        "reply": { "status": reply.status, "headers": headers, "body": body } })
+        "reply": { "status": reply.status, "headers": headers, "body": body, "text": text } })
 }
 
 fn write_text(report: &Value, out: &mut dyn Write) -> std::io::Result<()> {
@@ -214,7 +216,7 @@ fn write_text(report: &Value, out: &mut dyn Write) -> std::io::Result<()> {
         for header in reply["headers"].as_array().into_iter().flatten() {
             writeln!(out, "  {}", text(header))?;
         }
-        writeln!(out, "  {}", reply["body"])?;
+        writeln!(out, "  {}", text(&reply["text"]))?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub struct Loaded {
 /// # Errors
 /// All findings, when one is a fault.
 pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
-    let Loading { config, accounts, mut faults } = load(path, &Disk);
+    let Loading { config, accounts, mut faults } = load(path, &Disk { secrets: true });
     let Some((accounts, place)) = accounts else { return Err(faults) };
     let known = config.as_ref().map(vocabulary).unwrap_or_default();
     let reading = file::read(&accounts, Some(&place), &known);
@@ -45,20 +45,25 @@ pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
     }
 }
 
-fn vocabulary(config: &Config) -> Vocabulary {
+/// The roles and realms that accounts and credentials may speak of.
+#[must_use]
+pub fn vocabulary(config: &Config) -> Vocabulary {
     let realms = config.snapshot.realms();
-    Vocabulary {
-        roles: realms.iter().flat_map(|realm| realm.roles.iter().cloned()).collect(),
-        realms: realms.iter().map(|realm| realm.name.clone()).collect(),
+    let mut roles: Vec<Box<str>> = Vec::new();
+    for role in realms.iter().flat_map(|realm| &realm.roles) {
+        if !roles.contains(role) {
+            roles.push(role.clone());
+        }
     }
+    Vocabulary { roles, realms: realms.iter().map(|realm| realm.name.clone()).collect() }
 }
 
-/// Settings and policies for a verb, its faults printed.
+/// Settings and policies for a verb that starts no gateway, their faults printed. Secrets are not needed.
 ///
 /// # Errors
 /// Exit code 65, the faults being on standard error.
 pub fn load_or_stop(path: &Path) -> Result<Config, Stop> {
-    let Loading { config, faults, .. } = load(path, &Disk);
+    let Loading { config, faults, .. } = load(path, &Disk { secrets: false });
     config.ok_or_else(|| stop(&faults))
 }
 

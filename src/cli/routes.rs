@@ -25,6 +25,12 @@ pub fn run(args: &RoutesArgs, out: &mut dyn Write) -> Done {
         let known = realms.iter().flat_map(|realm| realm.roles.iter().map(|role| &**role));
         return Err(Stop::usage(format!("no realm has a role `{role}`; {}", suggest(role, known))));
     }
+    let all = realms.iter().flat_map(|realm| realm.routes.iter().map(move |route| (realm, route)));
+    if args.format == Format::Text && all.into_iter().all(|(realm, route)| !chosen(args, realm, route, &config)) {
+        let upstreams = config.settings.upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>();
+        writeln!(out, "nothing matches (upstreams: {}, gateway)", upstreams.join(", "))?;
+        return Ok(Exit::Ok);
+    }
     match args.format {
         Format::Json => json(args, &config, out)?,
         Format::Text => text(args, &config, out)?,

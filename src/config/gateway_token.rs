@@ -61,7 +61,10 @@ impl Reader<'_> {
             }
             let Some(secret) = self.secret(&key.secret, faults) else { continue };
             if secret.reveal().len() < 32 {
-                let message = format!("the key has {} bytes, HS256 needs at least 32", secret.reveal().len());
+                let message = match secret.reveal().len() {
+                    0 => "the key is empty, HS256 needs at least 32 bytes".to_owned(),
+                    length => format!("the key has {length} bytes, HS256 needs at least 32"),
+                };
                 faults.fault(self.source, key.secret.span(), message, "make one with `openssl rand -hex 32`");
                 continue;
             }

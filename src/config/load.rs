@@ -40,15 +40,27 @@ pub trait Files {
     /// # Errors
     /// Why it cannot be read.
     fn read(&self, path: &Path) -> Result<String, String>;
+
+    /// Whether secrets are read too. Only a gateway needs them; a look at policies or accounts does not.
+    fn reads_secrets(&self) -> bool {
+        true
+    }
 }
 
 /// The disk.
-pub struct Disk;
+pub struct Disk {
+    /// Whether secrets are read too.
+    pub secrets: bool,
+}
 
 impl Files for Disk {
     fn read(&self, path: &Path) -> Result<String, String> {
         let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
         String::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+    }
+
+    fn reads_secrets(&self) -> bool {
+        self.secrets
     }
 }
 
@@ -90,7 +102,7 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
         );
     });
     let source = Arc::new(Source { name: path.display().to_string(), text: without_mark(text.ok()?) });
-    let gateway = gateway_file::read(&source, faults)?;
+    let gateway = gateway_file::read(&source, files.reads_secrets(), faults)?;
     let place = Place { source: Arc::clone(&source), span: gateway.accounts_span };
     loading.accounts = Some((gateway.settings.accounts.clone(), place));
     let mut hash = Sha256::new();

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::records::{Records, Vocabulary};
 use super::{Directory, reading};
-use crate::config::diag::{Faults, Source};
+use crate::config::diag::{Faults, Severity, Source};
 use crate::config::load::Place;
 
 /// How often the file is looked at.
@@ -24,6 +24,9 @@ pub struct Reading {
     /// What was read, so that the next change is seen.
     pub version: Version,
 }
+
+/// How long it has to stay as it is before it is read again.
+const REST: Duration = Duration::from_millis(60);
 
 /// Reads the file once. `place` is where the settings name it, for the fault of a file that cannot be read.
 #[must_use]
@@ -81,7 +84,13 @@ pub struct Followed {
 pub async fn follow(directory: &Directory, mut followed: Followed) {
     loop {
         tokio::time::sleep(PERIOD).await;
-        if Version::of(&followed.path) == followed.version {
+        let changed = Version::of(&followed.path);
+        if changed == followed.version {
+            continue;
+        }
+        // A file that is still being written is left alone until it rests.
+        tokio::time::sleep(REST).await;
+        if Version::of(&followed.path) != changed {
             continue;
         }
         let task = followed.clone();
@@ -90,8 +99,16 @@ pub async fn follow(directory: &Directory, mut followed: Followed) {
             tracing::error!("the reading of {} failed; trying again", followed.path.display());
             continue;
         };
+        if Version::of(&followed.path) != version {
+            continue;
+        }
         followed.version = version;
         match records {
+            Some(records) if records.is_empty() && !directory.is_empty() => {
+                directory.note_unreadable();
+                let path = followed.path.display();
+                tracing::error!("accounts kept as they were: {path} has none; stop the gateway to begin anew");
+            }
             Some(records) => {
                 directory.replace(records);
                 tracing::info!("accounts reloaded from {}", followed.path.display());
@@ -101,8 +118,12 @@ pub async fn follow(directory: &Directory, mut followed: Followed) {
             }
             None => {
                 directory.note_unreadable();
-                for fault in faults.iter() {
-                    tracing::error!("accounts kept as they were: {fault}");
+                tracing::error!("accounts kept as they were: {} has faults", followed.path.display());
+                for finding in faults.iter() {
+                    match finding.severity {
+                        Severity::Fault => tracing::error!("{finding}"),
+                        Severity::Warning => tracing::warn!("{finding}"),
+                    }
                 }
             }
         }

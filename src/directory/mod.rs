@@ -47,6 +47,12 @@ impl Directory {
         self.records.load().user(email).cloned()
     }
 
+    /// Whether it holds no account at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.load().is_empty()
+    }
+
     /// Whether the source could be read last time; the records before stay in use when it could not.
     #[must_use]
     pub fn is_up(&self) -> bool {

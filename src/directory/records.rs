@@ -67,6 +67,12 @@ impl Records {
         self.accounts.get(id)
     }
 
+    /// Whether it holds no account at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
     /// All accounts, in no order.
     pub fn accounts(&self) -> impl Iterator<Item = &Arc<Account>> {
         self.accounts.values()

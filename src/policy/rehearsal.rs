@@ -106,6 +106,8 @@ pub struct Call {
     pub headers: Vec<(String, String)>,
     /// Who sends it; `None` sends no credential.
     pub caller: Option<Arc<Account>>,
+    /// The API id that it calls with, where one is known.
+    pub credential: Option<Box<str>>,
     /// What is wrong with the caller's credential, where something is.
     pub flaw: Option<Identity>,
     /// The scheme used; `None` takes the one that the route takes.
@@ -123,6 +125,7 @@ impl Call {
             target: target.to_owned(),
             headers: Vec::new(),
             caller: None,
+            credential: None,
             flaw: None,
             scheme: None,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -168,7 +171,11 @@ fn identity(call: &Call, scheme: Scheme) -> Identity {
     match &call.caller {
         None => Identity::Invalid("nobody calls"),
         Some(account) => {
-            let principal = Principal { account: Arc::clone(account), scheme, credential: "rehearsal".into() };
+            let principal = Principal {
+                account: Arc::clone(account),
+                scheme,
+                credential: call.credential.as_deref().unwrap_or("(session or API id)").into(),
+            };
             if account.suspended { Identity::Suspended(principal) } else { Identity::Valid(principal) }
         }
     }

@@ -115,7 +115,7 @@ pub fn default_entry(reason: Reason) -> Entry {
                 503,
                 "503",
                 "Service Unavailable",
-                "Sessions cannot be checked now. Your token may still be valid; try again.",
+                "Sessions cannot be reached now. A token that you hold may still be valid; try again.",
             ),
             1,
         ),

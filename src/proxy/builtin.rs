@@ -110,6 +110,8 @@ impl Gateway {
                     Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                     Ok(None) => return Ok(body),
                     Err(error) => {
+                        // Where the next request would start is not known any more.
+                        session.as_downstream_mut().set_keepalive(None);
                         return Err(match super::respond::body_fault(&error) {
                             Some((reason, cause)) => BodyEnd::Fault(reason, cause),
                             None => BodyEnd::Gone(error.into_down()),

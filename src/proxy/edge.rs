@@ -75,6 +75,8 @@ impl Edge {
         }
         match tokio::time::timeout(limits.header_timeout, self.rest_of_head(io, bytes, head)).await {
             Ok(arrival) => arrival,
+            // Empty lines alone are no request, so nothing is owed an answer.
+            Err(_) if bytes.is_empty() => Arrival::Gone,
             Err(_) => Arrival::Refused(Fault {
                 reason: Reason::RequestTimeout,
                 cause: "the head took longer than header_timeout",
@@ -293,7 +295,11 @@ impl HttpServerApp for Edge {
             };
             let owed = owed_body(&head, fault);
             let goes_on = self.refuse(&mut io, &head, fault, peer, owed.is_some()).await;
-            if !goes_on || !self.skip(&mut io, &mut bytes, owed.unwrap_or_default()).await {
+            if !goes_on {
+                return None;
+            }
+            if !self.skip(&mut io, &mut bytes, owed.unwrap_or_default()).await {
+                linger(&mut io).await;
                 return None;
             }
             head.forget();

@@ -39,12 +39,15 @@ pub async fn answer(session: &mut Session, reply: &Reply, body: Body, close: boo
     let downstream = session.as_downstream_mut();
     // The carrier would close every connection that owes a body; we read it first.
     downstream.set_close_on_response_before_downstream_finish(false);
-    if close || (owed_too_much && !downstream.is_body_done()) {
+    // A client that waits for 100 may send its body or the next request; nobody can tell which.
+    let expects = downstream.req_header().headers.contains_key(http::header::EXPECT);
+    if close || ((owed_too_much || expects) && !downstream.is_body_done()) {
         downstream.set_keepalive(None);
     }
     write(session, reply).await?;
     if !drained(session).await {
         session.as_downstream_mut().set_keepalive(None);
+        session.as_downstream_mut().shutdown().await;
     }
     Ok(())
 }

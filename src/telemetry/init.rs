@@ -20,5 +20,5 @@ pub fn start_log(level: &str) {
 }
 
 /// What may log no request: these print heads, targets and buffers.
-const CARRIER: &str = "pingora=off,pingora_core=error,pingora_proxy=off,pingora_http=off,pingora_pool=off,pingora_cache=off,\
+const CARRIER: &str = "pingora=off,pingora_core=error,pingora_core::apps=off,pingora_core::protocols=off,pingora_proxy=off,pingora_http=off,pingora_pool=off,pingora_cache=off,\
     pingora_runtime=error,h2=off,redis=warn";

@@ -44,5 +44,5 @@ names! {
     POLICY_STALE = "policy_stale", [], "1 when newer files were refused.";
     ACCESS_LINES_DROPPED = "access_lines_dropped_total", [], "Access lines lost because the log could not be written fast enough.";
     PANICS = "panics_total", [], "Panics caught; each is a defect to report.";
-    BUILD_INFO = "build_info", ["version", "commit"], "1.";
+    BUILD_INFO = "build_info", ["version", "commit"], "1, with the version and commit of this binary.";
 }

@@ -178,3 +178,34 @@ fn client_that_leaves_in_its_login_body_is_499() {
     let lines = lab.gateway.access_lines(1);
     lines[0].assert(&[("status", "499"), ("outcome", "client_gone")]);
 }
+
+#[test]
+fn login_body_with_unreadable_framing_ends_the_connection() {
+    let lab = lab();
+    let head = "POST /login HTTP/1.1\r\nHost: gateway.local\r\nX-Api-Id: ak_tenant\r\nContent-Type: application/json\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
+    let next = "GET /public/smuggled HTTP/1.1\r\nHost: gateway.local\r\n\r\n";
+    for (first, second) in [(format!("{head}zz\r\n"), next.to_owned()), (format!("{head}zz\r\n{next}"), String::new())]
+    {
+        let mut client = lab.gateway.client();
+        client.write(first.as_bytes());
+        assert_eq!(client.read().status, 400);
+        sleep(BETWEEN_PACKETS);
+        client.write(second.as_bytes());
+        client.assert_closes();
+    }
+    assert!(!lab.upstream.saw_target("/public/smuggled"));
+}
+
+#[test]
+fn refusal_of_an_expected_body_closes() {
+    let lab = lab();
+    let mut client = lab.gateway.client();
+    client.write(
+        b"POST /nowhere/a HTTP/1.1\r\nHost: gateway.local\r\nExpect: 100-continue\r\nContent-Length: 38\r\n\r\n",
+    );
+    let response = client.read();
+    assert_eq!(response.status, 404);
+    assert_eq!(response.header("connection"), Some("close"));
+    client.assert_closes();
+}
