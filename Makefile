@@ -1,4 +1,4 @@
-# Two commands are all there is: `make run` and `make test`. Both install what is missing on Debian or Ubuntu.
+# `make run` and `make test` set everything up: both install what is missing on Debian or Ubuntu. `make help` lists the rest.
 
 SHELL := /bin/bash
 CARGO ?= cargo
