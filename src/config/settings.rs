@@ -1,6 +1,6 @@
 //! What the gateway runs with: `gateway.toml` compiled, every default filled in.
 //!
-//! Called by `load`. All keys are checked in one run; what is valid but not built yet is warned about.
+//! Made by `gateway_file` and its neighbours; plain values from here on, read by `app`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -14,7 +14,7 @@ pub struct RealmIndex(pub u16);
 pub struct Snapshot {
     /// Longest base first, so that the first match owns a path.
     realms: Vec<Realm>,
-    /// A hash over everything that was read.
+    /// A hash over the policy files and the names of the upstreams.
     revision: Box<str>,
 }
 

@@ -1,6 +1,6 @@
 //! Stage 1: what the carrier holds → a request head in our terms.
 //!
-//! Called by `admit` and by the edge. It reads heads, never bodies; the reading itself is
+//! Called by `Gateway::take` and by the edge. It reads heads, never bodies; the reading itself is
 //! `policy::facts`, so that tools read requests as live traffic does.
 
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! ONE REQUEST walks these files: intake → admit → builtin | forward → respond → finish.
 //!
-//! This one holds the gateway and gives the carrier's hooks to the stages, nothing more. pingora's
-//! `HttpProxy` is the first carrier; the stages take and give plain data wherever they can.
+//! This one holds the gateway and walks a request through the stages. pingora's `HttpProxy` is the first
+//! carrier: `hooks` implements its trait, `carry` converts, and the rules know neither.
 
 pub mod admit;
 pub mod builtin;
