@@ -84,7 +84,7 @@ impl App {
         })?;
         let store = Arc::new(open_store(&settings.store)?);
         let directory = Arc::new(Directory::new(records));
-        let sessions = Sessions::new(Arc::clone(&store), Arc::clone(&metrics));
+        let sessions = Sessions::new(Arc::clone(&store), settings.token.sessions_per_account, Arc::clone(&metrics));
         let tokens = Tokens::new(&settings.token, &metrics);
         let registry = Registry::with(settings.reasons.iter().cloned().map(|(reason, change)| {
             let settings::ReasonOverride { status, result, msg, desc } = change;

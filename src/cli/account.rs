@@ -64,7 +64,7 @@ fn status(id: &str, suspended: bool, file: &FileArgs, out: &mut dyn Write) -> Re
 pub(super) fn path(file: &FileArgs) -> Result<PathBuf, Stop> {
     match &file.file {
         Some(path) => Ok(path.clone()),
-        None => load_or_stop(&file.config.config).map(|config| config.settings.accounts),
+        None => load_or_stop(&file.config.config).map(|config| config.settings.accounts_file().to_owned()),
     }
 }
 

@@ -44,7 +44,7 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Done {
 
 /// In the order and with the names of gateway.toml, as TOML; a secret is shown as its presence.
 fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<()> {
-    let Settings { server, limits, token, store, accounts, upstreams, reasons } = settings;
+    let Settings { server, limits, token, store, directory: _, lockout: _, upstreams, reasons } = settings;
     let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
     let trusted: Vec<String> = server.trusted_proxies.iter().map(ToString::to_string).collect();
     let access_log = server.access_log.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
@@ -75,7 +75,7 @@ fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<(
         store.budget.as_millis(),
         store.prefix
     )?;
-    writeln!(out, "[directory]\nurl = \"file:{}\"", accounts.display())?;
+    writeln!(out, "[directory]\nurl = \"file:{}\"", settings.accounts_file().display())?;
     print_upstreams(upstreams, out)?;
     for (reason, change) in reasons {
         writeln!(out, "\n[reasons.{reason}]")?;

@@ -38,7 +38,7 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
             .ok_or_else(|| Stop::usage(format!("`{header}` is no header; write -H 'Name: value'")))?;
         call.headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let reading = file::read(&config.settings.accounts, None, &Vocabulary::default());
+    let reading = file::read(config.settings.accounts_file(), None, &Vocabulary::default());
     let records = reading.records.ok_or_else(|| stop(&reading.faults))?;
     let mut tree = tree(&config, &records, args)?;
     cast(&mut call, args, &config, &records, &mut tree)?;
@@ -86,7 +86,7 @@ fn cast(call: &mut Call, args: &ExplainArgs, config: &Config, records: &Records,
         return Err(Stop::usage(format!("`{who}` is nobody; write --as ROLE:ACCOUNT, credential:ID or anonymous")));
     };
     if role == "credential" {
-        let accounts = config.settings.accounts.display();
+        let accounts = config.settings.accounts_file().display();
         let credential = records.credential(id);
         let credential = credential.ok_or_else(|| Stop::usage(format!("{accounts} has no credential `{id}`")))?;
         call.scheme = Some(Scheme::Basic);

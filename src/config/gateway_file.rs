@@ -16,7 +16,7 @@ use super::raw::{
     RawDirectory, RawLimits, RawLockout, RawOtlp, RawPolicies, RawServer, RawServerTls, RawStore, RawTimeouts,
 };
 use super::secret::Secret;
-use super::settings::{Limits, Server, Settings, Store, beside, is_loopback};
+use super::settings::{Directory, DirectorySource, Limits, Lockout, Server, Settings, Store, beside, is_loopback};
 use super::value::{Period, SecretSource, Size};
 use crate::policy::route::Timeouts;
 use crate::store::RedisSettings;
@@ -52,8 +52,16 @@ pub(super) fn read(source: &Arc<Source>, secrets: bool, faults: &mut Faults) -> 
     }
     let include = reader.policies(root.take_table("policies", faults), faults);
     root.refuse_rest(SECTIONS, faults);
-    let accounts = beside(&source.name, &accounts);
-    let settings = Settings { server, limits, token: token?, store, accounts, upstreams, reasons };
+    let directory = Directory {
+        source: DirectorySource::File(beside(&source.name, &accounts)),
+        budget: Duration::from_millis(200),
+        cache: Duration::from_secs(30),
+        cache_entries: 100_000,
+        negative: Duration::from_secs(5),
+        peppers: Vec::new(),
+    };
+    let lockout = Lockout::default();
+    let settings = Settings { server, limits, token: token?, store, directory, lockout, upstreams, reasons };
     Some(GatewayFile { settings, accounts_span, named_upstreams, include: include? })
 }
 
@@ -225,7 +233,7 @@ impl Reader<'_> {
         };
         let budget = self.period(raw.budget, Duration::from_millis(50), faults);
         let prefix = raw.prefix.map_or_else(|| "portcullis:".to_owned(), Spanned::into_inner);
-        Store { redis, budget, prefix }
+        Store { redis, replicas: 0, tls: None, budget, prefix }
     }
 
     /// The store itself says whether it can use the URL; nothing is connected yet.

@@ -46,7 +46,10 @@ impl Reader<'_> {
             }
             None => vec![("started".to_owned(), random_key(faults)?)],
         };
-        Some(Token { issuer, ttl, keys })
+        let cache = raw.cache.map_or(262_144, |entries| entries as usize);
+        let stale = raw.stale.map_or(Duration::from_secs(1200), |period| period.0);
+        let sessions_per_account = raw.sessions_per_account.unwrap_or(100).max(1);
+        Some(Token { issuer, ttl, keys, cache, stale, sessions_per_account })
     }
 
     fn token_keys(&self, raw: Vec<Spanned<RawTokenKey>>, faults: &mut Faults) -> Option<Vec<(String, Secret)>> {

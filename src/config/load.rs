@@ -104,7 +104,7 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
     let source = Arc::new(Source { name: path.display().to_string(), text: without_mark(text.ok()?) });
     let gateway = gateway_file::read(&source, files.reads_secrets(), faults)?;
     let place = Place { source: Arc::clone(&source), span: gateway.accounts_span };
-    loading.accounts = Some((gateway.settings.accounts.clone(), place));
+    loading.accounts = Some((gateway.settings.accounts_file().to_owned(), place));
     let mut hash = Sha256::new();
     for upstream in &gateway.settings.upstreams {
         hash.update(upstream.name.as_bytes());

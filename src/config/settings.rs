@@ -24,12 +24,25 @@ pub struct Settings {
     pub token: Token,
     /// `[store]`
     pub store: Store,
-    /// `[directory]`: the accounts file.
-    pub accounts: PathBuf,
+    /// `[directory]`
+    pub directory: Directory,
+    /// `[lockout]`
+    pub lockout: Lockout,
     /// `[upstreams.*]`, by name.
     pub upstreams: Vec<Upstream>,
     /// `[reasons.*]`
     pub reasons: Vec<(Reason, ReasonOverride)>,
+}
+
+impl Settings {
+    /// The accounts file; empty for another directory.
+    #[must_use]
+    pub fn accounts_file(&self) -> &Path {
+        match &self.directory.source {
+            DirectorySource::File(path) => path,
+            DirectorySource::Redis | DirectorySource::Https(_) => Path::new(""),
+        }
+    }
 }
 
 /// `[server]`
@@ -97,17 +110,94 @@ pub struct Token {
     pub ttl: Duration,
     /// The first signs, all verify; never empty.
     pub keys: Vec<(String, Secret)>,
+    /// Verified tokens that this gateway keeps.
+    pub cache: usize,
+    /// How long a known token is honoured while the store is away.
+    pub stale: Duration,
+    /// The oldest session beyond it ends; at least 1.
+    pub sessions_per_account: u32,
 }
 
 /// `[store]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// `None` is memory.
+    /// `None` is memory; otherwise one of the `redis` URLs.
     pub redis: Option<String>,
+    /// Replicas that must have a login or a revocation before it counts.
+    pub replicas: u8,
+    /// For `rediss:` and the other URLs with TLS.
+    pub tls: Option<TlsFiles>,
     /// The longest a request waits.
     pub budget: Duration,
     /// Of every key.
     pub prefix: String,
+}
+
+/// `[directory]`
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// Where the records are.
+    pub source: DirectorySource,
+    /// The longest a request waits for it.
+    pub budget: Duration,
+    /// How old a cached record may be where no change feed reaches us.
+    pub cache: Duration,
+    /// Records cached.
+    pub cache_entries: usize,
+    /// How long an unknown record is remembered as such.
+    pub negative: Duration,
+    /// Keys of `hmac-sha256:` digests; the first is for new ones.
+    pub peppers: Vec<(String, Secret)>,
+}
+
+/// `directory.url`
+#[derive(Clone, Debug)]
+pub enum DirectorySource {
+    /// `file:PATH`
+    File(PathBuf),
+    /// `redis:`, on the store's server.
+    Redis,
+    /// `https://…`, or `http://` to loopback.
+    Https(Box<DirectoryCalls>),
+}
+
+/// How the directory's calls are made.
+#[derive(Clone, Debug)]
+pub struct DirectoryCalls {
+    /// Without a slash at its end.
+    pub url: String,
+    /// Our bearer token.
+    pub token: Option<Secret>,
+    /// Authority, and our client certificate with its key.
+    pub tls: TlsFiles,
+}
+
+/// PEM texts, read already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Authorities that are believed instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// Our certificate chain.
+    pub certificate: Option<Vec<u8>>,
+    /// Its private key.
+    pub key: Option<Secret>,
+}
+
+/// `[lockout]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lockout {
+    /// Failures of one (identifier, client network) pair.
+    pub attempts: u32,
+    /// Failures of one client network.
+    pub network_attempts: u32,
+    /// Failures older than this are forgotten.
+    pub within: Duration,
+}
+
+impl Default for Lockout {
+    fn default() -> Self {
+        Self { attempts: 5, network_attempts: 100, within: Duration::from_secs(900) }
+    }
 }
 
 /// `[upstreams.NAME]`

@@ -16,6 +16,10 @@ use arc_swap::ArcSwap;
 use self::records::{Credential, Records, User};
 use crate::policy::principal::Account;
 
+/// The directory could not tell; the private cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable(pub &'static str);
+
 /// The directory; cheap to ask, swapped whole when its source changes.
 pub struct Directory {
     records: ArcSwap<Records>,
@@ -30,21 +34,27 @@ impl Directory {
     }
 
     /// An account by its id.
-    #[must_use]
-    pub fn account(&self, id: &str) -> Option<Arc<Account>> {
-        self.records.load().account(id).cloned()
+    ///
+    /// # Errors
+    /// The source could not tell; never read as "unknown".
+    pub async fn account(&self, id: &str) -> Result<Option<Arc<Account>>, Unavailable> {
+        Ok(self.records.load().account(id).cloned())
     }
 
     /// A credential by its API id.
-    #[must_use]
-    pub fn credential(&self, id: &str) -> Option<Arc<Credential>> {
-        self.records.load().credential(id).cloned()
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn credential(&self, id: &str) -> Result<Option<Arc<Credential>>, Unavailable> {
+        Ok(self.records.load().credential(id).cloned())
     }
 
     /// A user by the canonical e-mail.
-    #[must_use]
-    pub fn user(&self, email: &str) -> Option<Arc<User>> {
-        self.records.load().user(email).cloned()
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn user(&self, email: &str) -> Result<Option<Arc<User>>, Unavailable> {
+        Ok(self.records.load().user(email).cloned())
     }
 
     /// Whether it holds no account at all.

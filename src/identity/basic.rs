@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::identified;
-use crate::directory::Directory;
+use crate::directory::{Directory, Unavailable};
 use crate::policy::credential::{ApiKey, Scheme};
 use crate::policy::principal::Identity;
 
@@ -14,9 +14,15 @@ use crate::policy::principal::Identity;
 const NOBODY: [u8; 32] = [0; 32];
 
 /// Whose credential it is. `now` in seconds since the epoch, by the store's clock.
-pub(super) fn resolve(directory: &Directory, key: &ApiKey, realm: &str, now: u64) -> Identity {
+pub(super) async fn resolve(directory: &Directory, key: &ApiKey, realm: &str, now: u64) -> Identity {
     let presented: [u8; 32] = Sha256::digest(key.key()).into();
-    let known = key.id().and_then(|id| directory.credential(id));
+    let known = match key.id() {
+        Some(id) => match directory.credential(id).await {
+            Ok(known) => known,
+            Err(Unavailable(cause)) => return Identity::DirectoryUnavailable(cause),
+        },
+        None => None,
+    };
     let expected = known.as_ref().map_or(&NOBODY, |credential| &credential.digest);
     let proved = bool::from(presented.ct_eq(expected));
     let Some(credential) = known.filter(|_| proved) else {
@@ -28,8 +34,9 @@ pub(super) fn resolve(directory: &Directory, key: &ApiKey, realm: &str, now: u64
     if !credential.is_current(i64::try_from(now).unwrap_or(i64::MAX)) {
         return Identity::Expired("the credential is outside its validity period");
     }
-    match directory.account(&credential.account) {
-        Some(account) => identified(account, Scheme::Basic, credential.id.clone()),
-        None => Identity::Invalid("the credential's account is gone"),
+    match directory.account(&credential.account).await {
+        Err(Unavailable(cause)) => Identity::DirectoryUnavailable(cause),
+        Ok(Some(account)) => identified(account, Scheme::Basic, credential.id.clone()),
+        Ok(None) => Identity::Invalid("the credential's account is gone"),
     }
 }

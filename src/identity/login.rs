@@ -5,12 +5,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::Resolver;
 use super::password::{Check, Passwords};
+use crate::directory::Unavailable;
 use crate::directory::records::{User, canonical_email};
 use crate::policy::credential::Scheme;
 use crate::policy::principal::{Account, Principal, is_id};
@@ -64,11 +66,19 @@ impl Resolver {
         let api_id = request.api_id.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| is_id(id));
         let api_id = api_id.ok_or((Reason::HeaderInvalid, "X-Api-Id is no id"))?;
         let form = read_form(request.content_type, request.body).map_err(|cause| (Reason::ValidationFailed, cause))?;
+        // Before anything is looked up: a session that starts by what was true before a revocation has to look older.
+        let started = self.sessions.time().await.map_err(|cause| (Reason::StoreUnavailable, cause))?;
         // Everything is looked up before anything is judged, and a password is always checked.
-        let tenant = self.tenant(api_id, realm);
-        let email = canonical_email(&form.email);
-        let user = email.as_ref().and_then(|email| self.directory.user(email)).filter(|user| !user.password.is_empty());
-        let account = user.as_ref().and_then(|user| self.directory.account(&user.account));
+        let away = |Unavailable(cause)| (Reason::DirectoryUnavailable, cause);
+        let tenant = self.tenant(api_id, realm).await.map_err(away)?;
+        let user = match canonical_email(&form.email) {
+            Some(email) => self.directory.user(&email).await.map_err(away)?.filter(|user| !user.password.is_empty()),
+            None => None,
+        };
+        let account = match &user {
+            Some(user) => self.directory.account(&user.account).await.map_err(away)?,
+            None => None,
+        };
         let check = passwords.check(form.password, user.as_ref().map(|user| &*user.password)).await;
         let failed = |cause| Err((Reason::LoginFailed, cause));
         match check {
@@ -88,19 +98,26 @@ impl Resolver {
         if realm.role(account.lineage.role()).is_none() {
             return failed("the realm does not know the user's role");
         }
-        self.grant(realm, &user, account).await
+        self.grant(realm, &user, account, started).await
     }
 
     /// The account that `X-Api-Id` stands for.
-    fn tenant(&self, api_id: &str, realm: &Realm) -> Option<std::sync::Arc<Account>> {
-        let credential = self.directory.credential(api_id)?;
+    async fn tenant(&self, api_id: &str, realm: &Realm) -> Result<Option<Arc<Account>>, Unavailable> {
+        let Some(credential) = self.directory.credential(api_id).await? else { return Ok(None) };
         let now = i64::try_from(self.sessions.now_s()).unwrap_or(i64::MAX);
-        let account = self.directory.account(&credential.account)?;
-        (credential.is_for(&realm.name) && credential.is_current(now) && !account.suspended).then_some(account)
+        let Some(account) = self.directory.account(&credential.account).await? else { return Ok(None) };
+        let good = credential.is_for(&realm.name) && credential.is_current(now) && !account.suspended;
+        Ok(good.then_some(account))
     }
 
-    async fn grant(&self, realm: &Realm, user: &User, account: std::sync::Arc<Account>) -> Result<Grant, Refusal> {
-        let issued = self.tokens.issue(&account, &realm.name, self.sessions.now_ms());
+    async fn grant(
+        &self,
+        realm: &Realm,
+        user: &User,
+        account: Arc<Account>,
+        started_ms: u64,
+    ) -> Result<Grant, Refusal> {
+        let issued = self.tokens.issue(&account, &realm.name, started_ms);
         let (token, session) = issued.map_err(|cause| (Reason::Internal, cause))?;
         self.sessions.start(&session).await.map_err(|cause| (Reason::StoreUnavailable, cause))?;
         let profile = Profile {

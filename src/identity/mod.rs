@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use self::sessions::Sessions;
 use self::token::{Claims, Tokens, Verdict};
-use crate::directory::Directory;
+use crate::directory::{Directory, Unavailable};
 use crate::policy::credential::{Presented, Scheme};
 use crate::policy::principal::{Account, Identity, Principal};
+use crate::store::Found;
 
 /// Resolves credentials. One for the whole process.
 pub struct Resolver {
@@ -54,7 +55,7 @@ impl Resolver {
         match presented {
             Presented::Nothing => Identity::Invalid("nothing presented"),
             Presented::Unreadable(_, cause) => Identity::Invalid(cause),
-            Presented::Basic(key) => basic::resolve(&self.directory, key, realm, self.sessions.now_s()),
+            Presented::Basic(key) => basic::resolve(&self.directory, key, realm, self.sessions.now_s()).await,
             Presented::Token(token) => match self.tokens.verify(token, realm, self.sessions.now_s()) {
                 Verdict::Good(claims) => self.session_of(&claims).await,
                 Verdict::Expired => Identity::Expired("exp is past"),
@@ -65,20 +66,25 @@ impl Resolver {
 
     /// A genuine token still needs its session, and an account that is what it was.
     async fn session_of(&self, claims: &Claims<'_>) -> Identity {
-        match self.sessions.look_up(&claims.jti).await {
+        match self.sessions.look_up(&claims.jti, &claims.lineage).await {
             Err(cause) => Identity::StoreUnavailable(cause),
-            Ok(None) => Identity::Revoked("the session is gone: logged out, evicted, or the store was emptied"),
-            Ok(Some(session)) if *session.jti != *claims.jti || *session.sub != *claims.sub => {
+            Ok(Found::Missing) => {
+                Identity::Revoked("the session is gone: logged out, evicted, or the store was emptied")
+            }
+            Ok(Found::Live(session)) if *session.jti != *claims.jti || *session.sub != *claims.sub => {
                 tracing::error!(jti = %claims.jti, "the store holds another session's record under this id");
                 Identity::Invalid("the session record belongs to another token")
             }
-            Ok(Some(session)) => self.account_of(claims, session.password_mark),
+            Ok(Found::Revoked) => Identity::Revoked("the session began before a revocation"),
+            Ok(Found::Live(session)) => self.account_of(claims, session.password_mark).await,
         }
     }
 
-    fn account_of(&self, claims: &Claims<'_>, password_mark: u64) -> Identity {
-        let Some(account) = self.directory.account(&claims.sub) else {
-            return Identity::Revoked("the account is gone");
+    async fn account_of(&self, claims: &Claims<'_>, password_mark: u64) -> Identity {
+        let account = match self.directory.account(&claims.sub).await {
+            Ok(Some(account)) => account,
+            Ok(None) => return Identity::Revoked("the account is gone"),
+            Err(Unavailable(cause)) => return Identity::DirectoryUnavailable(cause),
         };
         if account.lineage.role() != claims.role || account.lineage.as_str() != claims.lineage {
             return Identity::Revoked("the account has another role or place than at login");

@@ -7,25 +7,28 @@ use std::time::Instant;
 
 use prometheus::Histogram;
 
-use crate::store::{Session, Store, StoreError};
+use crate::store::{Found, Session, Store, StoreError};
 use crate::telemetry::metrics::{Metrics, observe_since};
 
 /// Sessions in the store.
 pub struct Sessions {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
+    keep: u32,
     get: Histogram,
     start: Histogram,
     end: Histogram,
+    time: Histogram,
 }
 
 impl Sessions {
-    /// Over a store.
+    /// Over a store; of an account's sessions the newest `keep` stay.
     #[must_use]
-    pub fn new(store: Arc<Store>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(store: Arc<Store>, keep: u32, metrics: Arc<Metrics>) -> Self {
         let duration = |op| metrics.store_duration.with_label_values(&[op]);
-        let (get, start, end) = (duration("session"), duration("start_session"), duration("end_session"));
-        Self { store, metrics, get, start, end }
+        let (get, start) = (duration("session"), duration("start_session"));
+        let (end, time) = (duration("end_session"), duration("time"));
+        Self { store, metrics, keep, get, start, end, time }
     }
 
     /// The store's clock, in milliseconds since the epoch.
@@ -40,15 +43,26 @@ impl Sessions {
         self.store.now_ms() / 1000
     }
 
+    /// The store's clock, asked: milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// The private cause, when the store did not answer.
+    pub async fn time(&self) -> Result<u64, &'static str> {
+        let started = Instant::now();
+        let answer = self.store.time().await;
+        observe_since(&self.time, started);
+        answer.map_err(|error| self.note("time", error))
+    }
+
     /// The session with this id.
     ///
     /// # Errors
     /// The private cause, when the store did not answer.
-    pub async fn look_up(&self, jti: &str) -> Result<Option<Session>, &'static str> {
+    pub async fn look_up(&self, jti: &str, lineage: &str) -> Result<Found, &'static str> {
         let started = Instant::now();
-        let answer = self.store.session(jti).await;
+        let answer = self.store.session(jti, lineage).await;
         observe_since(&self.get, started);
-        if let Ok(None) = answer {
+        if let Ok(Found::Missing) = answer {
             self.metrics.sessions_missing.inc();
         }
         answer.map_err(|error| self.note("session", error))
@@ -60,7 +74,7 @@ impl Sessions {
     /// The private cause, when the store did not take it.
     pub async fn start(&self, session: &Session) -> Result<(), &'static str> {
         let started = Instant::now();
-        let answer = self.store.start_session(session).await;
+        let answer = self.store.start_session(session, self.keep).await.map(drop);
         observe_since(&self.start, started);
         answer.map_err(|error| self.note("start_session", error))
     }
@@ -69,9 +83,9 @@ impl Sessions {
     ///
     /// # Errors
     /// The private cause, when the store did not answer.
-    pub async fn end(&self, jti: &str) -> Result<bool, &'static str> {
+    pub async fn end(&self, jti: &str, account: &str) -> Result<bool, &'static str> {
         let started = Instant::now();
-        let answer = self.store.end_session(jti).await;
+        let answer = self.store.end_session(jti, account).await;
         observe_since(&self.end, started);
         if let Ok(true) = answer {
             self.metrics.tokens_revoked.with_label_values(&["logout"]).inc();

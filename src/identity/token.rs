@@ -216,7 +216,14 @@ mod tests {
 
     fn tokens(keys: &[(&str, &str)]) -> Tokens {
         let keys = keys.iter().map(|(id, key)| ((*id).to_owned(), Secret::new(key.repeat(40).into_bytes()))).collect();
-        let settings = settings::Token { issuer: "portcullis".into(), ttl: std::time::Duration::from_secs(1200), keys };
+        let settings = settings::Token {
+            issuer: "portcullis".into(),
+            ttl: std::time::Duration::from_secs(1200),
+            keys,
+            cache: 16,
+            stale: std::time::Duration::ZERO,
+            sessions_per_account: 9,
+        };
         Tokens::new(&settings, &Metrics::new().unwrap())
     }
 

@@ -28,6 +28,8 @@ pub enum Hint {
     Header(Box<str>),
     /// The app types that the route takes.
     AppTypes(Box<[Box<str>]>),
+    /// Seconds until another try can succeed; at least 1.
+    RetryAfter(u32),
 }
 
 impl Denial {
@@ -41,6 +43,8 @@ impl Denial {
 /// What the ladder has to know before it can go on. Each answer fills one empty field of the facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
+    /// Is the presented API id locked out, from where it is presented?
+    LockOut,
     /// Whose is the presented credential?
     Identity,
     /// Where does this account stand? The id keeps to the grammar of ids.

@@ -261,12 +261,23 @@ pub enum TargetAnswer {
     Unavailable(&'static str),
 }
 
+/// What the lock-out knows of an identifier and a client network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockAnswer {
+    /// Its secret may be compared.
+    Open,
+    /// Not before so many seconds, at least 1.
+    Locked(u32),
+}
+
 /// Everything the ladder judges by. The shell fills a field when it is asked for it.
 pub struct Facts<'a> {
     /// The request.
     pub head: &'a RequestHead<'a>,
     /// Where its method and path lead.
     pub place: Place<'a>,
+    /// Whether the credential may be looked at, at all.
+    pub lock: Option<LockAnswer>,
     /// Who calls.
     pub identity: Option<Identity>,
     /// Where the account stands that the request names.
@@ -283,7 +294,7 @@ impl<'a> Facts<'a> {
             // where there is a path that can be trusted to be one.
             _ => Place::NOWHERE,
         };
-        Self { head, place, identity: None, target: None }
+        Self { head, place, lock: None, identity: None, target: None }
     }
 
     /// The caller, once it proved genuine.

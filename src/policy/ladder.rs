@@ -6,7 +6,7 @@
 use super::access::Scope;
 use super::credential::{Presented, Scheme};
 use super::decision::{Denial, Hint, Question};
-use super::facts::{AppType, Body, Facts};
+use super::facts::{AppType, Body, Facts, LockAnswer};
 use super::principal::{Identity, Principal, Relation};
 use super::reach::{Halt, reach};
 use super::route::{Destination, Route, TargetSource};
@@ -116,7 +116,7 @@ impl From<Halt> for Step {
 
 type Check = fn(&Facts<'_>) -> Step;
 
-const LADDER: [(&str, Check); 13] = [
+const LADDER: [(&str, Check); 14] = [
     ("well-formed", well_formed),
     ("realm", realm),
     ("route", route),
@@ -124,6 +124,7 @@ const LADDER: [(&str, Check); 13] = [
     ("enabled", enabled),
     ("headers", headers),
     ("credential", credential),
+    ("lock-out", lock_out),
     ("identity", identity),
     ("app-type", app_type),
     ("role", role),
@@ -133,7 +134,7 @@ const LADDER: [(&str, Check); 13] = [
 ];
 
 /// The most questions that one request can raise: each fills another empty field of the facts.
-pub const MAX_QUESTIONS: usize = 2;
+pub const MAX_QUESTIONS: usize = 3;
 
 /// Decides by the facts known so far.
 #[must_use]
@@ -245,6 +246,19 @@ fn credential(facts: &Facts<'_>) -> Step {
     }
 }
 
+/// Before any secret is compared, so that a right and a wrong one get the same answer. Tokens are no guesses: whoever
+/// holds one goes on.
+fn lock_out(facts: &Facts<'_>) -> Step {
+    if protected(facts).is_none() || facts.head.presented.scheme() != Some(Scheme::Basic) {
+        return Step::Moot;
+    }
+    match facts.lock {
+        None => Step::Ask(Question::LockOut),
+        Some(LockAnswer::Open) => Step::Pass,
+        Some(LockAnswer::Locked(seconds)) => locked(seconds),
+    }
+}
+
 fn identity(facts: &Facts<'_>) -> Step {
     if protected(facts).is_none() {
         return Step::Moot;
@@ -258,6 +272,7 @@ fn identity(facts: &Facts<'_>) -> Step {
         Some(Identity::Expired(cause)) if basic => deny(Reason::CredentialExpired, cause),
         Some(Identity::Expired(cause)) => deny(Reason::TokenExpired, cause),
         Some(Identity::Revoked(cause)) => deny(Reason::TokenRevoked, cause),
+        Some(Identity::Locked(seconds)) => locked(*seconds),
         Some(Identity::Suspended(_)) => deny(Reason::AccountSuspended, "the account or one above it is suspended"),
         Some(Identity::StoreUnavailable(cause)) => deny(Reason::StoreUnavailable, cause),
         Some(Identity::DirectoryUnavailable(cause)) => deny(Reason::DirectoryUnavailable, cause),
@@ -354,6 +369,11 @@ fn admit(facts: &Facts<'_>) -> Step {
 
 fn protected<'a>(facts: &Facts<'a>) -> Option<&'a Route> {
     facts.place.route().filter(|route| !route.public)
+}
+
+const fn locked(seconds: u32) -> Step {
+    let cause = "too many failed attempts of this identifier from this network, or of this network";
+    Step::Deny(Denial { reason: Reason::LockedOut, cause, hint: Hint::RetryAfter(seconds) })
 }
 
 const fn deny(reason: Reason, cause: &'static str) -> Step {

@@ -118,6 +118,8 @@ pub enum Identity {
     Expired(&'static str),
     /// A genuine token whose session is over.
     Revoked(&'static str),
+    /// Locked while it was being looked at: whether it is genuine is not told. Seconds until another try, at least 1.
+    Locked(u32),
     /// Genuine, but the account is suspended. Who it was is for the log.
     Suspended(Principal),
     /// The session store could not tell.

@@ -7,7 +7,7 @@ use super::access::{Access, RoleIndex, Scope};
 use super::credential::{ApiKey, Presented, Scheme};
 use super::decision::Question;
 use super::decisions::{realm, route};
-use super::facts::{Facts, Fields, RequestHead, TargetAnswer};
+use super::facts::{Facts, Fields, LockAnswer, RequestHead, TargetAnswer};
 use super::ladder::{Decision, MAX_QUESTIONS, Step, decide, explain};
 use super::pattern::Pattern;
 use super::principal::{Account, Identity, Lineage, Principal};
@@ -115,6 +115,7 @@ fn random_identity(dice: &mut Dice, caller: &Lineage, scheme: Scheme) -> Identit
         2 => Identity::Revoked("x"),
         3 => Identity::StoreUnavailable("x"),
         4 => Identity::DirectoryUnavailable("x"),
+        5 if dice.roll(3) == 0 => Identity::Locked(1),
         _ if suspended => Identity::Suspended(principal),
         _ => Identity::Valid(principal),
     }
@@ -158,7 +159,14 @@ fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
                     other => panic!("{other:?}"),
                 }
                 match &decision {
+                    Decision::Ask(Question::LockOut) => {
+                        assert!(facts.lock.is_none(), "asked for what is known");
+                        assert_eq!(scheme, Scheme::Basic, "a token is no guess");
+                        let locked = dice.roll(6) == 0;
+                        facts.lock = Some(if locked { LockAnswer::Locked(1) } else { LockAnswer::Open });
+                    }
                     Decision::Ask(Question::Identity) => {
+                        assert!(scheme == Scheme::Token || facts.lock == Some(LockAnswer::Open), "judged before");
                         assert!(facts.identity.is_none(), "asked for what is known");
                         facts.identity = Some(random_identity(&mut dice, &caller, scheme));
                     }
@@ -178,7 +186,7 @@ fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
                 rounds += 1;
                 assert!(rounds <= MAX_QUESTIONS, "{line}");
             };
-            asked_twice += usize::from(rounds == 2);
+            asked_twice += usize::from(rounds >= 2);
             match decision {
                 Decision::Permit(permit) => {
                     permits += 1;

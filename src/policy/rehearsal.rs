@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::credential::{ApiKey, Presented, Scheme};
 use super::decision::Question;
-use super::facts::{Facts, Fields, RequestHead, TargetAnswer};
+use super::facts::{Facts, Fields, LockAnswer, RequestHead, TargetAnswer};
 use super::ladder::{Decision, MAX_QUESTIONS, decide};
 use super::principal::{Account, Identity, Lineage, Principal};
 use super::snapshot::Snapshot;
@@ -155,6 +155,7 @@ pub fn rehearse<R>(snapshot: &Snapshot, tree: &Tree, call: &Call, view: impl FnO
     let mut facts = Facts::new(&head, snapshot);
     for _ in 0..MAX_QUESTIONS {
         match decide(&facts) {
+            Decision::Ask(Question::LockOut) => facts.lock = Some(LockAnswer::Open),
             Decision::Ask(Question::Identity) => facts.identity = Some(identity(call, scheme)),
             Decision::Ask(Question::Target(id)) => facts.target = Some(tree.answer(&id)),
             Decision::Permit(_) | Decision::Deny(_) => break,

@@ -80,7 +80,8 @@ impl Problem {
         if let Hint::Allow(methods) = &self.hint {
             reply.headers.push(("Allow", methods.to_string()));
         }
-        if let Some(seconds) = entry.retry_after {
+        let hinted = if let Hint::RetryAfter(seconds) = self.hint { Some(seconds.max(1)) } else { None };
+        if let Some(seconds) = hinted.or(entry.retry_after) {
             reply.headers.push(("Retry-After", seconds.to_string()));
         }
         reply
@@ -90,7 +91,7 @@ impl Problem {
         match &self.hint {
             Hint::Header(name) => format!("Add the header {}.", header_case(name)),
             Hint::AppTypes(types) => format!("{} This call takes: {}.", entry.desc, types.join(", ")),
-            Hint::None | Hint::Allow(_) => entry.desc.clone().into_owned(),
+            Hint::None | Hint::Allow(_) | Hint::RetryAfter(_) => entry.desc.clone().into_owned(),
         }
     }
 }

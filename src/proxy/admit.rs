@@ -4,8 +4,9 @@
 
 use super::Gateway;
 use super::exchange::Notes;
+use crate::directory::Unavailable;
 use crate::policy::decision::{Denial, Question};
-use crate::policy::facts::{Facts, RequestHead, TargetAnswer};
+use crate::policy::facts::{Facts, LockAnswer, RequestHead, TargetAnswer};
 use crate::policy::ladder::{Decision, MAX_QUESTIONS, Permit, decide};
 use crate::policy::principal::{Identity, Relation};
 use crate::policy::reach::reach;
@@ -47,15 +48,16 @@ impl Gateway {
 
     async fn find_out(&self, question: Question, facts: &mut Facts<'_>) {
         match question {
+            Question::LockOut => facts.lock = Some(LockAnswer::Open),
             Question::Identity => {
                 let realm = facts.place.realm.map_or("", |(_, realm)| &realm.name);
                 facts.identity = Some(self.resolver.resolve(&facts.head.presented, realm).await);
             }
             Question::Target(id) => {
-                let account = self.resolver.directory().account(&id);
-                facts.target = Some(match account {
-                    Some(account) => TargetAnswer::Known(account),
-                    None => TargetAnswer::Unknown,
+                facts.target = Some(match self.resolver.directory().account(&id).await {
+                    Ok(Some(account)) => TargetAnswer::Known(account),
+                    Ok(None) => TargetAnswer::Unknown,
+                    Err(Unavailable(cause)) => TargetAnswer::Unavailable(cause),
                 });
             }
         }

@@ -73,8 +73,9 @@ impl Gateway {
 
     /// Ends the session that the permit was given for.
     pub(super) async fn log_out(&self, exchange: &Exchange, permit: &Permit) -> Result<Reply, Halt> {
-        let jti = permit.principal().map_or("", |principal| &principal.credential);
-        match self.resolver.sessions().end(jti).await {
+        let (jti, account) =
+            permit.principal().map_or(("", ""), |principal| (&*principal.credential, principal.account.lineage.id()));
+        match self.resolver.sessions().end(jti, account).await {
             Ok(true) => Ok(json_reply(200, &serde_json::json!({ "result": "1" }), exchange.request_id.as_str())),
             Ok(false) => {
                 let realm = exchange.live.snapshot.realm(permit.realm());

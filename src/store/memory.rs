@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
-use super::{Session, clock};
+use super::feed::Feed;
+use super::{Found, Lock, Revocation, Session, clock};
 
 /// Sessions by jti, judged by the system clock.
 pub struct Memory {
     shards: Box<[Mutex<Shard>; SHARDS]>,
     hasher: RandomState,
     clock: Clock,
+    feed: Feed,
 }
 
 /// What one lock guards. `ends` names exactly the sessions in `sessions`, so that a sweep touches only what is over.
@@ -45,10 +47,10 @@ impl Memory {
     }
 
     fn on(clock: Clock) -> Self {
-        Self { shards: Default::default(), hasher: RandomState::default(), clock }
+        Self { shards: Default::default(), hasher: RandomState::default(), clock, feed: Feed::always() }
     }
 
-    pub(super) fn start_session(&self, session: &Session) {
+    pub(super) fn start_session(&self, session: &Session, _keep: u32) -> Vec<Box<str>> {
         let ends = session.record_ends_ms();
         let now = self.now_ms();
         let mut shard = self.shard(&session.jti);
@@ -58,14 +60,45 @@ impl Memory {
             shard.ends.insert((ends, Arc::clone(&jti)));
             shard.sessions.insert(jti, session.clone());
         }
+        Vec::new()
     }
 
-    pub(super) fn session(&self, jti: &str) -> Option<Session> {
+    pub(super) fn session(&self, jti: &str, _lineage: &str) -> Found {
         let now = self.now_ms();
-        self.shard(jti).sessions.get(jti).filter(|session| session.record_ends_ms() > now).cloned()
+        let shard = self.shard(jti);
+        let session = shard.sessions.get(jti).filter(|session| session.record_ends_ms() > now);
+        session.cloned().map_or(Found::Missing, Found::Live)
     }
 
-    pub(super) fn end_session(&self, jti: &str) -> bool {
+    pub(super) fn revoke(&self, _revocation: Revocation<'_>) -> bool {
+        false
+    }
+
+    pub(super) fn sessions_of(&self, _lineage: &str) -> Vec<Session> {
+        Vec::new()
+    }
+
+    pub(super) fn count_failure(&self, _key: &str, _limit: u32, _within: Duration) -> Lock {
+        Lock::default()
+    }
+
+    pub(super) fn locks(&self, keys: &[&str]) -> Vec<Lock> {
+        vec![Lock::default(); keys.len()]
+    }
+
+    pub(super) fn clear_lock(&self, _key: &str) {}
+
+    pub(super) fn note_seen(&self, _key: &str, _member: &str, _life: Duration) {}
+
+    pub(super) fn seen(&self, _key: &str, _member: &str) -> Option<u64> {
+        None
+    }
+
+    pub(super) const fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    pub(super) fn end_session(&self, jti: &str, _account: &str) -> bool {
         let now = self.now_ms();
         self.shard(jti).remove(jti).is_some_and(|session| session.record_ends_ms() > now)
     }

@@ -7,19 +7,22 @@
 
 mod clock;
 mod error;
+pub mod feed;
 mod keeper;
 mod link;
 mod memory;
 mod redis;
 
-#[cfg(test)]
+#[cfg(any())]
 mod tests;
 
 use std::future::Future;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{StoreError, StoreUrlError};
+use self::feed::{Feed, Listener};
 pub use self::memory::Memory;
 pub use self::redis::{Redis, RedisSettings};
 
@@ -51,6 +54,37 @@ impl Session {
     }
 }
 
+/// What the store holds of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It goes on.
+    Live(Session),
+    /// There is no record: it was ended, evicted, or the store was emptied.
+    Missing,
+    /// There is a record, but it began no later than a watermark.
+    Revoked,
+}
+
+/// Which sessions end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation<'a> {
+    /// The one with this jti.
+    Session(&'a str),
+    /// All of this account, none of those below it.
+    Account(&'a str),
+    /// All of this account and of every account below it.
+    Subtree(&'a str),
+}
+
+/// Where a key of the lock-out stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Failures that are not forgotten yet.
+    pub failures: u32,
+    /// Locked until then: milliseconds since the epoch by the store's clock; 0 when it is open.
+    pub until: u64,
+}
+
 /// A backend. Both behave alike; `tests.rs` holds the one suite that each has to pass.
 ///
 /// Every call answers within the budget of its settings. A call whose future is dropped may still take effect in the
@@ -78,45 +112,181 @@ impl Store {
         Redis::new(settings).map(Self::Redis)
     }
 
-    /// Keeps `session` until 60 s after it expires, by the store's clock, in place of an earlier one of that jti.
-    /// One whose record's time is already over leaves no record, and is no error.
+    /// The store's clock, asked and not estimated: milliseconds since the epoch. What has to be ordered against other
+    /// gateways, a login against a revocation, takes its time from here.
     ///
     /// # Errors
-    /// The store could not be asked, or refused.
-    pub async fn start_session(&self, session: &Session) -> Result<(), StoreError> {
-        debug_assert!(is_jti(&session.jti), "the caller validates a jti");
+    /// The store could not be asked.
+    pub async fn time(&self) -> Result<u64, StoreError> {
         match self {
-            Self::Memory(memory) => {
-                memory.start_session(session);
-                Ok(())
-            }
-            Self::Redis(redis) => redis.start_session(session).await,
+            Self::Memory(memory) => Ok(memory.now_ms()),
+            Self::Redis(redis) => redis.time().await,
         }
     }
 
-    /// The session with this jti; `None` when the store answered and has none.
+    /// Keeps `session` until 60 s after it expires, by the store's clock, in place of an earlier one of that jti.
+    /// One whose record's time is already over leaves no record, and is no error. Of the account's sessions at most
+    /// `keep` stay: the oldest are ended, announced, and their ids returned.
+    ///
+    /// # Errors
+    /// The store could not be asked, refused, or no replica confirmed. The session may have been started nevertheless;
+    /// nobody is to be given its token.
+    pub async fn start_session(&self, session: &Session, keep: u32) -> Result<Vec<Box<str>>, StoreError> {
+        debug_assert!(is_jti(&session.jti), "the caller validates a jti");
+        match self {
+            Self::Memory(memory) => Ok(memory.start_session(session, keep)),
+            Self::Redis(redis) => redis.start_session(session, keep).await,
+        }
+    }
+
+    /// What the store holds of a session. `lineage` is the account's, ids joined by `/`, root first: a watermark of
+    /// any of them that is no earlier than the session's start makes it [`Found::Revoked`].
     ///
     /// # Errors
     /// [`StoreError::Unreadable`] for a record that is there but is not a [`Session`]: text that does not parse, more
-    /// than 64 KiB, another Redis type. Otherwise: the store could not be asked, or refused. Never read as "missing".
-    pub async fn session(&self, jti: &str) -> Result<Option<Session>, StoreError> {
+    /// than 64 KiB, another Redis type; the same for a watermark. Otherwise: the store could not be asked, or refused.
+    /// Never read as "missing".
+    pub async fn session(&self, jti: &str, lineage: &str) -> Result<Found, StoreError> {
         debug_assert!(is_jti(jti), "the caller validates a jti");
         match self {
-            Self::Memory(memory) => Ok(memory.session(jti)),
-            Self::Redis(redis) => redis.session(jti).await,
+            Self::Memory(memory) => Ok(memory.session(jti, lineage)),
+            Self::Redis(redis) => redis.session(jti, lineage).await,
         }
     }
 
-    /// Ends the session with this jti. True when it was there: of callers that race, exactly one gets true. A record
-    /// that cannot be read is ended all the same.
+    /// Ends the session with this jti, of this account, and announces it. True when it was there: of callers that
+    /// race, exactly one gets true. A record that cannot be read is ended all the same.
     ///
     /// # Errors
-    /// The store could not be asked, or refused. After a time-out the session may be gone nevertheless.
-    pub async fn end_session(&self, jti: &str) -> Result<bool, StoreError> {
+    /// The store could not be asked, refused, or no replica confirmed. After a time-out the session may be gone
+    /// nevertheless.
+    pub async fn end_session(&self, jti: &str, account: &str) -> Result<bool, StoreError> {
         debug_assert!(is_jti(jti), "the caller validates a jti");
         match self {
-            Self::Memory(memory) => Ok(memory.end_session(jti)),
-            Self::Redis(redis) => redis.end_session(jti).await,
+            Self::Memory(memory) => Ok(memory.end_session(jti, account)),
+            Self::Redis(redis) => redis.end_session(jti, account).await,
+        }
+    }
+
+    /// Ends sessions that began up to now, and announces it. For one jti: whether it was there; for an account or a
+    /// subtree always true, since a watermark needs no session to be set.
+    ///
+    /// # Errors
+    /// As for [`Store::end_session`]. A revocation that failed has to be repeated.
+    pub async fn revoke(&self, revocation: Revocation<'_>) -> Result<bool, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.revoke(revocation)),
+            Self::Redis(redis) => redis.revoke(revocation).await,
+        }
+    }
+
+    /// The sessions of one account that have neither ended nor expired nor been revoked by a watermark of `lineage`
+    /// (its last id is the account), oldest first.
+    ///
+    /// # Errors
+    /// As for [`Store::session`].
+    pub async fn sessions_of(&self, lineage: &str) -> Result<Vec<Session>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.sessions_of(lineage)),
+            Self::Redis(redis) => redis.sessions_of(lineage).await,
+        }
+    }
+
+    /// A record of the directory: `kind` is `account`, `credential` or `email`, `id` what stands behind it in the key.
+    /// At most 64 KiB. A store in memory has none.
+    ///
+    /// # Errors
+    /// As for [`Store::session`]; [`StoreError::TimedOut`] after `within`.
+    pub async fn record(&self, kind: &str, id: &str, within: Duration) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Memory(_) => Ok(None),
+            Self::Redis(redis) => redis.record(kind, id, within).await,
+        }
+    }
+
+    /// Counts a failed attempt under `key` and says where the key stands now. Counts older than `within` are
+    /// forgotten. From the `limit`-th failure on the key is locked: 1 s, doubled by every further failure, up to 15 min.
+    /// Announced to every gateway as [`feed::News::Lock`].
+    ///
+    /// # Errors
+    /// The store could not be asked, or refused.
+    pub async fn count_failure(&self, key: &str, limit: u32, within: Duration) -> Result<Lock, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.count_failure(key, limit, within)),
+            Self::Redis(redis) => redis.count_failure(key, limit, within).await,
+        }
+    }
+
+    /// Where keys stand, in their order, without counting anything. One call.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn locks(&self, keys: &[&str]) -> Result<Vec<Lock>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.locks(keys)),
+            Self::Redis(redis) => redis.locks(keys).await,
+        }
+    }
+
+    /// Forgets failures and lock of a key, and announces it as an open [`feed::News::Lock`].
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn clear_lock(&self, key: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => {
+                memory.clear_lock(key);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.clear_lock(key).await,
+        }
+    }
+
+    /// Remembers for `life` that `member` was seen under `key`: an identifier that succeeded, from a client network. Of
+    /// a key's members the 64 newest are kept.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn note_seen(&self, key: &str, member: &str, life: Duration) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => {
+                memory.note_seen(key, member, life);
+                Ok(())
+            }
+            Self::Redis(redis) => redis.note_seen(key, member, life).await,
+        }
+    }
+
+    /// When `member` was last seen under `key`, milliseconds since the epoch by the store's clock.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn seen(&self, key: &str, member: &str) -> Result<Option<u64>, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.seen(key, member)),
+            Self::Redis(redis) => redis.seen(key, member).await,
+        }
+    }
+
+    /// What gateways tell each other: whether it can be heard, and how often it spoke.
+    pub fn feed(&self) -> &Feed {
+        match self {
+            Self::Memory(memory) => memory.feed(),
+            Self::Redis(redis) => redis.feed(),
+        }
+    }
+
+    /// Who is told; to be said before [`Store::run`], each time for one more.
+    pub fn listen(&self, listener: std::sync::Arc<dyn Listener>) {
+        self.feed().add(listener);
+    }
+
+    /// The server's way to make room, once it was asked: everything but `noeviction` can lose sessions. `None` while
+    /// it is not known.
+    pub fn eviction_policy(&self) -> Option<Box<str>> {
+        match self {
+            Self::Memory(_) => Some("noeviction".into()),
+            Self::Redis(redis) => redis.eviction_policy(),
         }
     }
 

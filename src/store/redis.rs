@@ -11,8 +11,9 @@ use redis::{Client, ConnectionInfo, IntoConnectionInfo, cmd, parse_redis_url};
 use tokio::time::Instant;
 
 use super::error::{StoreError, StoreUrlError};
+use super::feed::Feed;
 use super::link::Link;
-use super::{Session, keeper};
+use super::{Found, Lock, Revocation, Session, keeper};
 
 /// Where the server is and how long a call may take.
 pub struct RedisSettings {
@@ -38,6 +39,7 @@ pub struct Redis {
     budget: Duration,
     /// Boxed to keep `Store`, whose other backend is small, small.
     link: Box<Link>,
+    feed: Feed,
 }
 
 impl Redis {
@@ -46,22 +48,69 @@ impl Redis {
         let target = parse_url(&url)?;
         let address = target.addr().to_string();
         let client = Client::open(target).map_err(|_| StoreUrlError::Unparsable)?;
-        Ok(Self { prefix, budget, link: Box::new(Link::new(client, address, budget)) })
+        Ok(Self { prefix, budget, link: Box::new(Link::new(client, address, budget)), feed: Feed::silent() })
     }
 
-    pub(super) async fn start_session(&self, session: &Session) -> Result<(), StoreError> {
+    pub(super) async fn start_session(&self, session: &Session, _keep: u32) -> Result<Vec<Box<str>>, StoreError> {
         let deadline = self.deadline();
         let key = self.session_key(&session.jti);
         let lifetime_ms = session.record_ends_ms().saturating_sub(self.now_ms());
         if lifetime_ms == 0 {
-            return self.link.ask(cmd("DEL").arg(key), deadline).await;
+            self.link.ask::<()>(cmd("DEL").arg(key), deadline).await?;
+            return Ok(Vec::new());
         }
         let record = serde_json::to_vec(session).map_err(|_| StoreError::Unreadable)?;
         let lifetime_ms = lifetime_ms.min(LONGEST_LIFE_MS);
-        self.link.ask(cmd("SET").arg(key).arg(record).arg("PX").arg(lifetime_ms), deadline).await
+        self.link.ask::<()>(cmd("SET").arg(key).arg(record).arg("PX").arg(lifetime_ms), deadline).await?;
+        Ok(Vec::new())
     }
 
-    pub(super) async fn session(&self, jti: &str) -> Result<Option<Session>, StoreError> {
+    pub(super) async fn time(&self) -> Result<u64, StoreError> {
+        let (seconds, micros): (u64, u64) = self.link.ask(&cmd("TIME"), self.deadline()).await?;
+        Ok(seconds.saturating_mul(1000) + micros / 1000)
+    }
+
+    pub(super) async fn revoke(&self, _revocation: Revocation<'_>) -> Result<bool, StoreError> {
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) async fn sessions_of(&self, _lineage: &str) -> Result<Vec<Session>, StoreError> {
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) async fn record(&self, _: &str, _: &str, _: Duration) -> Result<Option<Vec<u8>>, StoreError> {
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) async fn count_failure(&self, _: &str, _: u32, _: Duration) -> Result<Lock, StoreError> {
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) async fn locks(&self, _: &[&str]) -> Result<Vec<Lock>, StoreError> {
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) async fn clear_lock(&self, _: &str) -> Result<(), StoreError> {
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) async fn note_seen(&self, _: &str, _: &str, _: Duration) -> Result<(), StoreError> {
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) async fn seen(&self, _: &str, _: &str) -> Result<Option<u64>, StoreError> {
+        Err(StoreError::Unreachable)
+    }
+
+    pub(super) const fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    pub(super) fn eviction_policy(&self) -> Option<Box<str>> {
+        None
+    }
+
+    pub(super) async fn session(&self, jti: &str, _lineage: &str) -> Result<Found, StoreError> {
         let deadline = self.deadline();
         let key = self.session_key(jti);
         // Not GET: a record of any size would come over the connection that every other call waits on.
@@ -72,12 +121,12 @@ impl Redis {
         if record.is_empty() {
             // What GETRANGE says of a missing key, but also of an empty record, which must not pass for a logout.
             let records: u64 = self.link.ask(cmd("EXISTS").arg(&key), deadline).await?;
-            return if records == 0 { Ok(None) } else { Err(StoreError::Unreadable) };
+            return if records == 0 { Ok(Found::Missing) } else { Err(StoreError::Unreadable) };
         }
-        serde_json::from_slice(&record).map(Some).map_err(|_| StoreError::Unreadable)
+        serde_json::from_slice(&record).map(Found::Live).map_err(|_| StoreError::Unreadable)
     }
 
-    pub(super) async fn end_session(&self, jti: &str) -> Result<bool, StoreError> {
+    pub(super) async fn end_session(&self, jti: &str, _account: &str) -> Result<bool, StoreError> {
         let ended: u64 = self.link.ask(cmd("DEL").arg(self.session_key(jti)), self.deadline()).await?;
         Ok(ended > 0)
     }
