@@ -102,7 +102,7 @@ pub enum AccountVerb {
 /// Which pepper a new key gets.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct PepperArgs {
-    /// The pepper for the key's digest; by default the first of [directory] peppers, if there is one.
+    /// The pepper for the key's digest; by default the first of `directory.peppers` in the settings, if there is one.
     #[arg(long, value_name = "ID", conflicts_with = "no_pepper")]
     pub pepper: Option<String>,
     /// Store a plain SHA-256 of the key.
