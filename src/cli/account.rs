@@ -60,11 +60,16 @@ fn status(id: &str, suspended: bool, file: &FileArgs, out: &mut dyn Write) -> Re
 /// The accounts file: `--file`, or the one that the settings name.
 ///
 /// # Errors
-/// Settings that cannot be read.
+/// Settings that cannot be read, or that name another directory than a file.
 pub(super) fn path(file: &FileArgs) -> Result<PathBuf, Stop> {
     match &file.file {
         Some(path) => Ok(path.clone()),
-        None => load_or_stop(&file.config.config).map(|config| config.settings.accounts_file().to_owned()),
+        None => {
+            let config = load_or_stop(&file.config.config)?;
+            let path = config.settings.accounts_file().map(ToOwned::to_owned);
+            let message = "the directory is not a file, so its own service keeps the accounts; --file names a file";
+            path.ok_or_else(|| Stop { message: message.to_owned(), exit: Exit::BadFiles })
+        }
     }
 }
 
