@@ -284,7 +284,7 @@ fn positive(source: &Arc<Source>, value: Option<Spanned<Period>>, default: Durat
     }
 }
 
-const ATTEMPTS: Bounds<u32> = Bounds { key: "lockout.attempts", default: 5, least: 1, most: 1000 };
+const ATTEMPTS: Bounds<u32> = Bounds { key: "lockout.attempts", default: 5, least: 1, most: 1_000_000 };
 const NETWORK_ATTEMPTS: Bounds<u32> =
     Bounds { key: "lockout.network_attempts", default: 100, least: 1, most: 1_000_000 };
 const WITHIN: Bounds<Duration> = Bounds {

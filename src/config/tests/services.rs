@@ -174,7 +174,7 @@ fn each_fault_names_its_place_and_the_remedy() {
             "[directory]\npeppers = [{ id = \"p\", secret = { file = \"key\" } }, { id = \"p\", secret = { file = \"key\" } }]",
             "gateway.toml:2:60: fault: pepper id `p` stands twice",
         ),
-        ("[lockout]\nattempts = 0", "gateway.toml:2:12: fault: `lockout.attempts` is 1 to 1000 (the default is 5)"),
+        ("[lockout]\nattempts = 0", "gateway.toml:2:12: fault: `lockout.attempts` is 1 to 1000000 (the default is 5)"),
         ("[lockout]\nnetwork_attempts = 0", "gateway.toml:2:20: fault: `lockout.network_attempts` is 1 to"),
         ("[lockout]\nwithin = \"0s\"", "gateway.toml:2:10: fault: `lockout.within` is 1s to 1d (the default is 15m)"),
         ("[lockout]\ntries = 1", "gateway.toml:2:1: fault: unknown key `tries`"),
