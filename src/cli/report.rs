@@ -48,7 +48,7 @@ pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
     }
 }
 
-/// The roles and realms that accounts and credentials may speak of.
+/// The roles, realms and peppers that accounts and credentials may speak of.
 #[must_use]
 pub fn vocabulary(config: &Config) -> Vocabulary {
     let realms = config.snapshot.realms();
@@ -58,7 +58,8 @@ pub fn vocabulary(config: &Config) -> Vocabulary {
             roles.push(role.clone());
         }
     }
-    Vocabulary { roles, realms: realms.iter().map(|realm| realm.name.clone()).collect() }
+    let peppers = config.settings.directory.peppers.iter().map(|(id, _)| id.as_str().into()).collect();
+    Vocabulary { roles, realms: realms.iter().map(|realm| realm.name.clone()).collect(), peppers: Some(peppers) }
 }
 
 /// Settings and policies for a verb that starts no gateway, their faults printed. Secrets are not needed.
