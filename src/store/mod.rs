@@ -5,12 +5,21 @@
 //! Deliberately not here: what an outage *means* for a request (the policy core decides that), who a session belongs
 //! to, and waiting: a call never waits for a connection to come back.
 
+mod acknowledge;
+mod address;
 mod clock;
+mod cluster;
 mod error;
 mod keeper;
 mod link;
 mod memory;
 mod redis;
+mod sentinel;
+mod slots;
+mod subscription;
+mod tls;
+mod topology;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use self::error::{StoreError, StoreUrlError};
 pub use self::memory::Memory;
 pub use self::redis::{Redis, RedisSettings};
+pub use self::tls::TlsFiles;
 
 /// How long a session's record outlives its token, in seconds: a token past its `exp` is then told apart from one
 /// whose session is gone, even where two clocks differ a little.

@@ -1,34 +1,43 @@
 //! The store's verbs as Redis commands: which keys, which commands, what an answer means. How a command travels is
 //! `link`'s part, the connection itself `keeper`'s.
 //!
-//! A user of the server's access lists needs `GETRANGE`, `EXISTS`, `SET` and `DEL` on `{prefix}*`, `PING`, `TIME`, and
-//! `SELECT` where the URL names a database.
+//! A user of the server's access lists needs `GETRANGE`, `EXISTS`, `SET` and `DEL` on `{prefix}*`, `PING`, `TIME`,
+//! `SELECT` where the URL names a database, `ROLE` behind sentinels, and `CLUSTER INFO`, `CLUSTER SLOTS` and `ASKING` in
+//! a cluster.
 
 use std::fmt;
 use std::time::Duration;
 
-use redis::{Client, ConnectionInfo, IntoConnectionInfo, cmd, parse_redis_url};
+use redis::cmd;
 use tokio::time::Instant;
 
 use super::error::{StoreError, StoreUrlError};
 use super::link::Link;
-use super::{Session, keeper};
+use super::{Session, TlsFiles};
 
 /// Where the server is and how long a call may take.
 pub struct RedisSettings {
-    /// `redis://[[user]:password@]host[:port][/database]`; port 6379 and database 0 where left out.
+    /// `redis://[[user]:password@]host[:port][/database]`; port 6379 and database 0 where left out. `rediss://…` is the
+    /// same over TLS. `redis+sentinel://[[user]:password@]host[:26379],…/name[/database]` asks sentinels for the server;
+    /// its options are `?tls=true`, `sentinel_password` and `sentinel_user`.
+    /// `redis+cluster://[[user]:password@]host[:port],…` names some servers of a cluster; its option is `?tls=true`.
     pub url: String,
     /// Put before every key, `portcullis:` by default.
     pub prefix: String,
     /// The longest a call takes, from its start to its answer or its error.
     pub budget: Duration,
+    /// How many replicas have to confirm a login or a revocation; 0 asks none.
+    pub replicas: u8,
+    /// For connections over TLS: whom to trust, and our own certificate.
+    pub tls: Option<TlsFiles>,
 }
 
 /// The URL may hold a password.
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, budget } = self;
-        f.debug_struct("RedisSettings").field("prefix", prefix).field("budget", budget).finish_non_exhaustive()
+        let Self { url: _, prefix, budget, replicas, tls: _ } = self;
+        let mut shown = f.debug_struct("RedisSettings");
+        shown.field("prefix", prefix).field("budget", budget).field("replicas", replicas).finish_non_exhaustive()
     }
 }
 
@@ -42,11 +51,9 @@ pub struct Redis {
 
 impl Redis {
     pub(super) fn new(settings: RedisSettings) -> Result<Self, StoreUrlError> {
-        let RedisSettings { url, prefix, budget } = settings;
-        let target = parse_url(&url)?;
-        let address = target.addr().to_string();
-        let client = Client::open(target).map_err(|_| StoreUrlError::Unparsable)?;
-        Ok(Self { prefix, budget, link: Box::new(Link::new(client, address, budget)) })
+        let link = Box::new(Link::new(&settings)?);
+        let RedisSettings { prefix, budget, .. } = settings;
+        Ok(Self { prefix, budget, link })
     }
 
     pub(super) async fn start_session(&self, session: &Session) -> Result<(), StoreError> {
@@ -95,7 +102,7 @@ impl Redis {
     }
 
     pub(super) async fn keep_connected(&self) {
-        keeper::keep(&self.link).await;
+        self.link.keep().await;
     }
 
     /// When a call that begins now has to be over.
@@ -108,32 +115,6 @@ impl Redis {
         let prefix = &self.prefix;
         format!("{prefix}session:{{{jti}}}")
     }
-}
-
-/// The URL's parts, or what is wrong with it. Stricter than the client, which drops what it does not understand and
-/// logs in as nobody when only a user is given.
-fn parse_url(text: &str) -> Result<ConnectionInfo, StoreUrlError> {
-    if !text.starts_with("redis://") {
-        return Err(StoreUrlError::Scheme);
-    }
-    let url = parse_redis_url(text).ok_or(StoreUrlError::Unparsable)?;
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(StoreUrlError::Options);
-    }
-    if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
-        return Err(StoreUrlError::Host);
-    }
-    if !url.username().is_empty() && url.password().is_none() {
-        return Err(StoreUrlError::UserWithoutPassword);
-    }
-    let database = url.path().strip_prefix('/').unwrap_or_default();
-    if !database.is_empty() && database.parse::<u16>().is_err() {
-        return Err(StoreUrlError::Database);
-    }
-    let target = url.into_connection_info().map_err(|_| StoreUrlError::Host)?;
-    let tcp = target.tcp_settings().clone().set_nodelay(true);
-    let login = target.redis_settings().clone().set_skip_set_lib_name();
-    Ok(target.set_tcp_settings(tcp).set_redis_settings(login))
 }
 
 /// The largest record that is read, in bytes. `GETRANGE` includes its last position, so it brings one byte more.
