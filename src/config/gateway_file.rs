@@ -238,8 +238,13 @@ impl Reader<'_> {
 
     /// The store itself says whether it can use the URL; nothing is connected yet.
     fn redis(&self, url: &Spanned<String>, faults: &mut Faults) -> Option<String> {
-        let settings =
-            RedisSettings { url: url.get_ref().clone(), prefix: String::new(), budget: Duration::from_secs(1) };
+        let settings = RedisSettings {
+            url: url.get_ref().clone(),
+            prefix: String::new(),
+            budget: Duration::from_secs(1),
+            replicas: 0,
+            tls: None,
+        };
         if let Err(error) = crate::store::Store::redis(settings) {
             faults.fault(
                 self.source,
