@@ -34,7 +34,7 @@ use crate::proxy::edge::Edge;
 use crate::proxy::exchange::Live;
 use crate::proxy::hooks::Carrier;
 use crate::proxy::listener::Front;
-use crate::store::{RedisSettings, Store};
+use crate::store::Store;
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard, timestamp};
 use crate::telemetry::meters::Meters;
 use crate::telemetry::metrics::Metrics;
@@ -195,12 +195,9 @@ impl App {
 }
 
 fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
-    Ok(match &settings.redis {
+    Ok(match settings.redis_settings() {
         None => Store::memory(),
-        Some(url) => {
-            let (url, prefix) = (url.clone(), settings.prefix.clone());
-            Store::redis(RedisSettings { url, prefix, budget: settings.budget })?
-        }
+        Some(settings) => Store::redis(settings)?,
     })
 }
 
