@@ -4,13 +4,16 @@
 //! answer means for the request is decided in the core; here it is only found out.
 
 pub mod basic;
+pub mod lockout;
 pub mod login;
 pub mod password;
 pub mod sessions;
 pub mod token;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use self::lockout::Lockout;
 use self::sessions::Sessions;
 use self::token::{Claims, Tokens, Verdict};
 use crate::directory::{Directory, Unavailable};
@@ -23,13 +26,14 @@ pub struct Resolver {
     directory: Arc<Directory>,
     sessions: Sessions,
     tokens: Tokens,
+    lockout: Arc<Lockout>,
 }
 
 impl Resolver {
     /// From its parts.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, sessions: Sessions, tokens: Tokens) -> Self {
-        Self { directory, sessions, tokens }
+    pub fn new(directory: Arc<Directory>, sessions: Sessions, tokens: Tokens, lockout: Arc<Lockout>) -> Self {
+        Self { directory, sessions, tokens, lockout }
     }
 
     /// The directory, for targets and logins.
@@ -50,12 +54,21 @@ impl Resolver {
         &self.tokens
     }
 
-    /// Finds out whose a credential is, in the realm of this name.
-    pub async fn resolve(&self, presented: &Presented<'_>, realm: &str) -> Identity {
+    /// Who has failed too often.
+    #[must_use]
+    pub const fn lockout(&self) -> &Arc<Lockout> {
+        &self.lockout
+    }
+
+    /// Finds out whose a credential is, in the realm of this name, and settles it with the lock-out.
+    pub async fn resolve(&self, presented: &Presented<'_>, realm: &str, client: IpAddr) -> Identity {
         match presented {
             Presented::Nothing => Identity::Invalid("nothing presented"),
             Presented::Unreadable(_, cause) => Identity::Invalid(cause),
-            Presented::Basic(key) => basic::resolve(&self.directory, key, realm, self.sessions.now_s()).await,
+            Presented::Basic(key) => {
+                let found = basic::resolve(&self.directory, key, realm, self.sessions.now_s()).await;
+                self.lockout.settle(key, client, found)
+            }
             Presented::Token(token) => match self.tokens.verify(token, realm, self.sessions.now_s()) {
                 Verdict::Good(claims) => self.session_of(&claims).await,
                 Verdict::Expired => Identity::Expired("exp is past"),
