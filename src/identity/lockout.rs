@@ -7,7 +7,7 @@
 
 mod attempt;
 mod errands;
-mod flights;
+mod waiting_room;
 mod ledger;
 mod seen;
 mod subject;
@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 
 pub(super) use self::attempt::{Attempt, Entry};
 use self::errands::{Errand, Errands};
-use self::flights::Flights;
+use self::waiting_room::WaitingRoom;
 use self::ledger::{DAY_MS, Judgement, Ledger, MONTH_MS};
 use self::subject::{Identifier, Key, Subject};
 use crate::config::settings;
@@ -87,7 +87,7 @@ pub struct Lockout {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     ledger: Ledger,
-    flights: Flights,
+    waiting_room: WaitingRoom,
     errands: Errands,
     /// Basic requests that may ask the store at once whether it has seen them.
     asking: Semaphore,
@@ -98,7 +98,7 @@ impl Lockout {
     #[must_use]
     pub fn new(store: Arc<Store>, rules: settings::Lockout, metrics: Arc<Metrics>) -> Self {
         let (ledger, errands) = (Ledger::new(rules, &metrics), Errands::new());
-        Self { store, metrics, ledger, flights: Flights::default(), errands, asking: Semaphore::new(ASKING) }
+        Self { store, metrics, ledger, waiting_room: WaitingRoom::default(), errands, asking: Semaphore::new(ASKING) }
     }
 
     /// Tells the store in the background, for ever.

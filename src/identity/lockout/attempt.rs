@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::flights::{Present, Turn};
+use super::waiting_room::{Present, Turn};
 use super::ledger::Judgement;
 use super::subject::Subject;
 use super::{Lockout, seconds};
@@ -43,7 +43,7 @@ impl Lockout {
     /// Lets a login in, after a wait if others of the pair are being checked. `email` is canonical, or `None`.
     pub(in crate::identity) async fn enter<'l>(&'l self, email: Option<&'l str>, client: IpAddr) -> Entry<'l> {
         let subject = Subject::email(email, client);
-        let Some(mut place) = self.flights.arrive(self.ledger.hash(subject.pair())) else { return Entry::Crowded };
+        let Some(mut place) = self.waiting_room.arrive(self.ledger.hash(subject.pair())) else { return Entry::Crowded };
         self.ask_where_it_stands(subject).await;
         let turn = || async move {
             match self.ledger.judge(subject, self.now()) {

@@ -16,12 +16,12 @@ const CROWD: u32 = 512;
 
 /// Who is there, by pair.
 #[derive(Default)]
-pub(super) struct Flights {
-    by_pair: Mutex<HashMap<u64, Flight>>,
+pub(super) struct WaitingRoom {
+    by_pair: Mutex<HashMap<u64, Crowd>>,
 }
 
 #[derive(Default)]
-struct Flight {
+struct Crowd {
     present: u32,
     checking: u32,
     changed: Arc<Notify>,
@@ -36,26 +36,26 @@ pub(super) enum Turn<E> {
 }
 
 /// One login of a pair; given back when it is dropped, however it ends.
-pub(super) struct Present<'f> {
-    flights: &'f Flights,
+pub(super) struct Present<'r> {
+    room: &'r WaitingRoom,
     pair: u64,
     checking: bool,
     changed: Arc<Notify>,
 }
 
-impl Flights {
+impl WaitingRoom {
     /// One more login of this pair; `None` when it is crowded.
     pub(super) fn arrive(&self, pair: u64) -> Option<Present<'_>> {
         let mut by_pair = self.lock();
-        let flight = by_pair.entry(pair).or_default();
-        if flight.present >= CROWD {
+        let crowd = by_pair.entry(pair).or_default();
+        if crowd.present >= CROWD {
             return None;
         }
-        flight.present += 1;
-        Some(Present { flights: self, pair, checking: false, changed: Arc::clone(&flight.changed) })
+        crowd.present += 1;
+        Some(Present { room: self, pair, checking: false, changed: Arc::clone(&crowd.changed) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Flight>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Crowd>> {
         self.by_pair.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -77,21 +77,21 @@ impl Present<'_> {
     }
 
     fn try_place(&mut self, places: u32) -> bool {
-        let mut by_pair = self.flights.lock();
-        let flight = by_pair.entry(self.pair).or_default();
-        self.checking = flight.checking < places;
-        flight.checking += u32::from(self.checking);
+        let mut by_pair = self.room.lock();
+        let crowd = by_pair.entry(self.pair).or_default();
+        self.checking = crowd.checking < places;
+        crowd.checking += u32::from(self.checking);
         self.checking
     }
 }
 
 impl Drop for Present<'_> {
     fn drop(&mut self) {
-        let mut by_pair = self.flights.lock();
-        if let Some(flight) = by_pair.get_mut(&self.pair) {
-            flight.present = flight.present.saturating_sub(1);
-            flight.checking = flight.checking.saturating_sub(u32::from(self.checking));
-            if flight.present == 0 {
+        let mut by_pair = self.room.lock();
+        if let Some(crowd) = by_pair.get_mut(&self.pair) {
+            crowd.present = crowd.present.saturating_sub(1);
+            crowd.checking = crowd.checking.saturating_sub(u32::from(self.checking));
+            if crowd.present == 0 {
                 by_pair.remove(&self.pair);
             }
         }
@@ -108,10 +108,10 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_than_the_places_go_and_one_who_leaves_lets_the_next_go() {
-        let flights = Flights::default();
-        let mut first = flights.arrive(1).unwrap();
-        let mut second = flights.arrive(1).unwrap();
-        let mut third = flights.arrive(1).unwrap();
+        let room = WaitingRoom::default();
+        let mut first = room.arrive(1).unwrap();
+        let mut second = room.arrive(1).unwrap();
+        let mut third = room.arrive(1).unwrap();
         let two = || async { Turn::<()>::Places(2) };
         first.take_place(two).await.unwrap();
         second.take_place(two).await.unwrap();
@@ -119,18 +119,18 @@ mod tests {
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         drop(first);
         waiting.await.unwrap();
-        assert!(flights.arrive(2).unwrap().take_place(|| async { Turn::<()>::Places(1) }).await.is_ok());
+        assert!(room.arrive(2).unwrap().take_place(|| async { Turn::<()>::Places(1) }).await.is_ok());
     }
 
     #[tokio::test]
     async fn those_who_wait_are_refused_when_it_is_of_no_use() {
-        let flights = Flights::default();
+        let room = WaitingRoom::default();
         let left = AtomicU32::new(1);
         let turn =
             || async { if left.load(Ordering::Relaxed) == 0 { Turn::Refuse("locked") } else { Turn::Places(1) } };
-        let mut first = flights.arrive(1).unwrap();
+        let mut first = room.arrive(1).unwrap();
         first.take_place(turn).await.unwrap();
-        let mut others: Vec<_> = (0..20).map(|_| flights.arrive(1).unwrap()).collect();
+        let mut others: Vec<_> = (0..20).map(|_| room.arrive(1).unwrap()).collect();
         let mut waiting: Vec<_> = others.iter_mut().map(|other| Box::pin(other.take_place(turn))).collect();
         for other in &mut waiting {
             assert!(futures_util::poll!(other.as_mut()).is_pending());
@@ -144,11 +144,11 @@ mod tests {
 
     #[test]
     fn a_crowd_is_bounded_and_nothing_stays_of_it() {
-        let flights = Flights::default();
-        let all: Vec<_> = (0..CROWD).map(|_| flights.arrive(1).unwrap()).collect();
-        assert!(flights.arrive(1).is_none());
-        assert!(flights.arrive(2).is_some());
+        let room = WaitingRoom::default();
+        let all: Vec<_> = (0..CROWD).map(|_| room.arrive(1).unwrap()).collect();
+        assert!(room.arrive(1).is_none());
+        assert!(room.arrive(2).is_some());
         drop(all);
-        assert!(flights.lock().is_empty());
+        assert!(room.lock().is_empty());
     }
 }
