@@ -7,12 +7,12 @@
 
 mod attempt;
 mod errands;
-mod waiting_room;
 mod ledger;
 mod seen;
 mod subject;
 mod table;
 mod tally;
+mod waiting_room;
 
 #[cfg(test)]
 mod tests;
@@ -26,9 +26,9 @@ use tokio::sync::Semaphore;
 
 pub(super) use self::attempt::{Attempt, Entry};
 use self::errands::{Errand, Errands};
-use self::waiting_room::WaitingRoom;
 use self::ledger::{DAY_MS, Judgement, Ledger, MONTH_MS};
 use self::subject::{Identifier, Key, Subject};
+use self::waiting_room::WaitingRoom;
 use crate::config::settings;
 use crate::policy::credential::ApiKey;
 use crate::policy::facts::LockAnswer;
@@ -179,9 +179,11 @@ impl Lockout {
     }
 
     fn note_failure(&self, subject: Subject<'_>) -> Result<(), u64> {
-        self.ledger.fail(subject, self.now())?;
+        let counted = self.ledger.fail(subject, self.now())?;
         self.leave(subject.pair(), Errand::Failed);
-        self.leave(subject.from_network(), Errand::Failed);
+        if counted.network {
+            self.leave(subject.from_network(), Errand::Failed);
+        }
         Ok(())
     }
 

@@ -6,9 +6,9 @@
 
 use std::net::IpAddr;
 
-use super::waiting_room::{Present, Turn};
 use super::ledger::Judgement;
-use super::subject::Subject;
+use super::subject::{Key, Subject};
+use super::waiting_room::{Present, Turn};
 use super::{Lockout, seconds};
 
 /// A login that may go on.
@@ -86,17 +86,15 @@ impl Attempt<'_> {
     /// Seconds: the pair is locked by now, and this login is answered like one that came later.
     pub(in crate::identity) async fn failed(self) -> Result<(), u32> {
         let Self { lockout, subject, failures, _place } = self;
-        let told = lockout.ledger.fail(subject, lockout.now());
-        told.map_err(seconds)?;
-        let (pair, network) = (subject.pair(), subject.from_network());
-        let (pair_name, network_name) = (pair.to_string(), network.to_string());
-        let everywhere = async {
-            if let Some(email) = subject.everywhere() {
-                lockout.count(email, &email.to_string()).await;
-            }
+        let also = lockout.ledger.fail(subject, lockout.now()).map_err(seconds)?;
+        let count = async |key: Option<Key<'_>>| match key {
+            Some(key) => lockout.count(key, &key.to_string()).await,
+            None => None,
         };
-        let (counted, _, ()) =
-            tokio::join!(lockout.count(pair, &pair_name), lockout.count(network, &network_name), everywhere);
+        let pair = subject.pair();
+        let network = Some(subject.from_network()).filter(|_| also.network);
+        let everywhere = subject.everywhere().filter(|_| also.everywhere);
+        let (counted, _, _) = tokio::join!(count(Some(pair)), count(network), count(everywhere));
         let limit = lockout.ledger.allowance(pair).failures;
         // Beyond the limit a failure may be told only if it is the one that the end of a lock allowed; otherwise
         // other gateways were quicker, and theirs were the last that could be told.

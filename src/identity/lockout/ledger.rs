@@ -55,6 +55,17 @@ pub(super) enum Judgement {
     Unless(u64, u64),
 }
 
+/// What a failure was counted under besides its pair.
+///
+/// What a lock of a network or an e-mail refuses is strangers, so strangers' failures count for it. Who succeeded from
+/// the network is bounded by the pair alone; else the mistyped keys of a thousand honest users behind one address
+/// would lock newcomers out for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) network: bool,
+    pub(super) everywhere: bool,
+}
+
 /// What a success leaves to be told to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Proved {
@@ -127,20 +138,24 @@ impl Ledger {
 
     /// The secret was wrong. An error says for how many milliseconds the subject was locked already: then nobody is
     /// told that it was wrong.
-    pub(super) fn fail(&self, subject: Subject<'_>, now: u64) -> Result<(), u64> {
+    pub(super) fn fail(&self, subject: Subject<'_>, now: u64) -> Result<Counted, u64> {
         self.still_open(subject, now)?;
-        let settled = match self.count(subject.pair(), now, false) {
-            Settled::Full => self.count(overflow(subject), now, self.is_seen(subject, now, DAY_MS)),
-            Settled::Done(locked) => Settled::Done(locked),
-            Settled::Locked(left) => Settled::Locked(left),
+        let counted = Counted {
+            network: !self.is_seen(subject, now, DAY_MS),
+            everywhere: subject.everywhere().is_some() && !self.is_seen(subject, now, MONTH_MS),
         };
-        told(settled)?;
-        // Others of the network may have locked it since; who succeeded from it is not concerned.
-        told(self.count(subject.from_network(), now, self.is_seen(subject, now, DAY_MS)))?;
-        match subject.everywhere() {
-            Some(email) => told(self.count(email, now, self.is_seen(subject, now, MONTH_MS))),
-            None => Ok(()),
+        match self.count(subject.pair(), now, false) {
+            Settled::Full if counted.network => told(self.count(overflow(subject), now, false))?,
+            settled @ (Settled::Full | Settled::Done(_) | Settled::Locked(_)) => told(settled)?,
         }
+        // Others may have locked these since they were judged.
+        if counted.network {
+            told(self.count(subject.from_network(), now, false))?;
+        }
+        if let Some(email) = subject.everywhere().filter(|_| counted.everywhere) {
+            told(self.count(email, now, false))?;
+        }
+        Ok(counted)
     }
 
     /// The secret was right. An error as above: then nobody is told that it was right.

@@ -16,21 +16,22 @@ pub(super) struct Allowance {
     pub(super) within: Duration,
 }
 
-/// Failures of one key, counted in a window that begins with the first.
+/// Failures of one key. They are forgotten together, when the window after the first is over, or after the end of the
+/// last lock: as the store does it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// Not forgotten yet.
     pub(super) failures: u32,
     /// Locked until then; 0 when it never was.
     pub(super) until: u64,
-    /// When the window ends.
+    /// Forgotten then.
     ends: u64,
 }
 
 impl Tally {
-    /// Whether nothing needs to be remembered of it any more: the window is over, and so is the lock.
+    /// Whether nothing needs to be remembered of it any more.
     pub(super) const fn is_over(&self, now: u64) -> bool {
-        self.failures == 0 || (self.ends <= now && self.until <= now)
+        self.failures == 0 || self.ends <= now
     }
 
     /// How long it is still locked.
@@ -56,6 +57,7 @@ impl Tally {
         self.failures = self.failures.saturating_add(1);
         let Some(beyond) = self.failures.checked_sub(allowance.failures.max(1)) else { return false };
         self.until = now.saturating_add(lock_ms(beyond));
+        self.ends = self.until.saturating_add(millis(allowance.within));
         true
     }
 
@@ -72,6 +74,9 @@ impl Tally {
         self.failures = self.failures.max(lock.failures);
         // No gateway sets longer locks, whatever a record says.
         self.until = self.until.max(lock.until.min(now.saturating_add(LONGEST_MS)));
+        if self.until > 0 {
+            self.ends = self.ends.max(self.until.saturating_add(millis(within)));
+        }
     }
 }
 
@@ -104,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_forgotten_when_the_window_and_the_lock_are_over() {
+    fn failures_are_forgotten_a_window_after_the_first_or_after_the_end_of_the_lock() {
         let mut tally = Tally::default();
         for _ in 0..4 {
             assert!(!tally.fail(0, FIVE));
@@ -115,8 +120,8 @@ mod tests {
             tally.fail(1_799_000, FIVE);
         }
         assert!(tally.fail(1_799_500, FIVE));
-        assert!(!tally.is_over(1_800_400), "a lock outlives its window");
-        assert!(tally.is_over(1_800_500));
+        assert!(!tally.is_over(1_800_500 + 899_999), "a lock is remembered after its end");
+        assert!(tally.is_over(1_800_500 + 900_000));
     }
 
     #[test]

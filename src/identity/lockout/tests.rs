@@ -4,13 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ledger::{DAY_MS, Judgement, Ledger, MONTH_MS, Proved};
+use super::ledger::{Counted, DAY_MS, Judgement, Ledger, MONTH_MS, Proved};
 use super::subject::{Key, Subject};
 use super::*;
 use crate::store::Lock;
 
 /// Some time in 2026.
 const NOW: u64 = 1_790_000_000_000;
+
+/// An API id's failure: an e-mail's count is none of it.
+const API: Counted = Counted { network: true, everywhere: false };
 
 const HOME: &str = "192.0.2.1";
 const AWAY: &str = "198.51.100.7";
@@ -39,7 +42,7 @@ fn user<'a>(email: &'a str, client: &str) -> Subject<'a> {
 fn lock_network(ledger: &Ledger, client: &str, now: u64) {
     for n in 0..100 {
         let id = format!("made-up-{n}");
-        assert_eq!(ledger.fail(api(&id, client), now), Ok(()), "{n}");
+        assert_eq!(ledger.fail(api(&id, client), now), Ok(API), "{n}");
     }
     assert!(matches!(ledger.judge(api("new", client), now), Judgement::Unless(1000, DAY_MS)));
 }
@@ -50,13 +53,13 @@ fn the_fifth_failure_locks_the_pair_and_right_and_wrong_get_the_same_answer() {
     let pair = api("ak_1", HOME);
     for n in 0..5 {
         assert_eq!(ledger.judge(pair, NOW), Judgement::Open);
-        assert_eq!(ledger.fail(pair, NOW), Ok(()), "failure {n} is told");
+        assert_eq!(ledger.fail(pair, NOW), Ok(API), "failure {n} is told");
     }
     assert_eq!(ledger.judge(pair, NOW + 1), Judgement::Locked(999));
     assert_eq!(ledger.fail(pair, NOW + 1), Err(999));
     assert_eq!(ledger.prove(pair, NOW + 1), Err(999));
     assert_eq!(ledger.judge(pair, NOW + 1000), Judgement::Open);
-    assert_eq!(ledger.fail(pair, NOW + 1000), Ok(()));
+    assert_eq!(ledger.fail(pair, NOW + 1000), Ok(API));
     assert_eq!(ledger.judge(pair, NOW + 1000), Judgement::Locked(2000));
 }
 
@@ -118,6 +121,21 @@ fn a_locked_network_refuses_only_who_has_not_succeeded_from_it_within_a_day() {
 }
 
 #[test]
+fn mistyped_keys_of_those_who_succeeded_lock_their_pair_but_never_their_network() {
+    let ledger = ledger();
+    for n in 0..1000 {
+        let id = format!("honest-{n}");
+        assert!(ledger.prove(api(&id, HOME), NOW).is_ok());
+        assert_eq!(ledger.fail(api(&id, HOME), NOW), Ok(Counted { network: false, everywhere: false }));
+    }
+    assert_eq!(ledger.judge(api("newcomer", HOME), NOW), Judgement::Open);
+    for _ in 0..4 {
+        ledger.fail(api("honest-1", HOME), NOW).unwrap();
+    }
+    assert_eq!(ledger.judge(api("honest-1", HOME), NOW), Judgement::Locked(1000));
+}
+
+#[test]
 fn an_email_is_locked_everywhere_but_where_it_logged_in_within_a_month() {
     let ledger = ledger();
     let home = user("a@b.example", HOME);
@@ -125,7 +143,7 @@ fn an_email_is_locked_everywhere_but_where_it_logged_in_within_a_month() {
     for n in 0..=100 {
         let from = format!("203.0.113.{n}");
         assert_eq!(ledger.judge(user("a@b.example", &from), NOW), Judgement::Open, "{n}");
-        assert_eq!(ledger.fail(user("a@b.example", &from), NOW), Ok(()), "{n}");
+        assert!(ledger.fail(user("a@b.example", &from), NOW).is_ok(), "{n}");
     }
     assert_eq!(ledger.judge(user("a@b.example", AWAY), NOW), Judgement::Unless(1000, MONTH_MS));
     assert_eq!(ledger.judge(home, NOW), Judgement::Open);
