@@ -25,6 +25,7 @@ use crate::directory::Directory;
 use crate::directory::file::{self, Followed};
 use crate::directory::records::Records;
 use crate::identity::Resolver;
+use crate::identity::lockout::Lockout;
 use crate::identity::password::Passwords;
 use crate::identity::sessions::Sessions;
 use crate::identity::token::Tokens;
@@ -86,6 +87,8 @@ impl App {
         let directory = Arc::new(Directory::new(records));
         let sessions = Sessions::new(Arc::clone(&store), settings.token.sessions_per_account, Arc::clone(&metrics));
         let tokens = Tokens::new(&settings.token, &metrics);
+        let lockout = Arc::new(Lockout::new(Arc::clone(&store), settings.lockout, Arc::clone(&metrics)));
+        store.listen(Arc::clone(&lockout) as _);
         let registry = Registry::with(settings.reasons.iter().cloned().map(|(reason, change)| {
             let settings::ReasonOverride { status, result, msg, desc } = change;
             (reason, Override { status, result, msg, desc })
@@ -97,6 +100,7 @@ impl App {
                 Arc::clone(&directory),
                 sessions,
                 tokens,
+                lockout,
                 (settings.token.cache, settings.token.stale),
                 &metrics,
             ),
@@ -279,7 +283,8 @@ impl BackgroundService for Background {
         };
         let endless = async {
             let lookups = self.gateway.upstreams.keep_looked_up();
-            tokio::join!(self.await_listeners(), self.store.run(std::future::pending()), follow, lookups);
+            let lockout = self.gateway.resolver.lockout().run();
+            tokio::join!(self.await_listeners(), self.store.run(std::future::pending()), follow, lookups, lockout);
         };
         tokio::select! {
             () = stop => {}
