@@ -30,6 +30,7 @@ use crate::directory::Directory;
 use crate::directory::file::{self, Followed};
 use crate::directory::records::Records;
 use crate::identity::Resolver;
+use crate::identity::lockout::Lockout;
 use crate::identity::password::Passwords;
 use crate::identity::sessions::Sessions;
 use crate::identity::token::Tokens;
@@ -37,7 +38,7 @@ use crate::proxy::Gateway;
 use crate::proxy::edge::Edge;
 use crate::proxy::hooks::Carrier;
 use crate::proxy::listener::Front;
-use crate::store::{RedisSettings, Store};
+use crate::store::Store;
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstreams;
@@ -91,12 +92,15 @@ impl App {
         directory.replace_peppers(&settings.directory.peppers);
         let sessions = Sessions::new(Arc::clone(&store), settings.token.sessions_per_account, Arc::clone(&metrics));
         let tokens = Tokens::new(&settings.token, &metrics);
+        let lockout = Arc::new(Lockout::new(Arc::clone(&store), settings.lockout, Arc::clone(&metrics)));
+        store.listen(Arc::clone(&lockout) as _);
         let gateway = Gateway {
             live: ArcSwap::from_pointee(live(&metrics, &config)),
             resolver: Resolver::new(
                 Arc::clone(&directory),
                 sessions,
                 tokens,
+                lockout,
                 (settings.token.cache, settings.token.stale),
                 &metrics,
             ),
@@ -213,12 +217,9 @@ impl App {
 }
 
 fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
-    Ok(match &settings.redis {
+    Ok(match settings.redis_settings() {
         None => Store::memory(),
-        Some(url) => {
-            let (url, prefix) = (url.clone(), settings.prefix.clone());
-            Store::redis(RedisSettings { url, prefix, budget: settings.budget })?
-        }
+        Some(settings) => Store::redis(settings)?,
     })
 }
 
@@ -313,6 +314,7 @@ impl BackgroundService for Background {
                 self.await_listeners(),
                 self.store.run(std::future::pending()),
                 self.follow_accounts(),
+                self.gateway.resolver.lockout().run(),
                 lookups
             );
         };
