@@ -24,6 +24,7 @@ pub(crate) struct Builder {
     server: String,
     limits: String,
     ttl: String,
+    keys: String,
     store: String,
     upstreams: String,
     policies: Vec<(String, String)>,
@@ -53,6 +54,7 @@ impl Gateway {
             server: String::new(),
             limits: String::new(),
             ttl: "20m".into(),
+            keys: format!("keys = [{{ id = \"lab\", secret = {{ env = \"{SECRET_VARIABLE}\" }} }}]"),
             store: "url = \"memory:\"".into(),
             upstreams: String::new(),
             policies: Vec::new(),
@@ -86,6 +88,12 @@ impl Builder {
     /// How long a token lives.
     pub(crate) fn ttl(mut self, ttl: &str) -> Self {
         self.ttl = ttl.into();
+        self
+    }
+
+    /// Names no token key, so that the gateway makes one at start.
+    pub(crate) fn without_keys(mut self) -> Self {
+        self.keys.clear();
         self
     }
 
@@ -176,7 +184,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, store, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, keys, store, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -190,7 +198,7 @@ runtime_dir = "run"
 [token]
 issuer = "portcullis"
 ttl = "{ttl}"
-keys = [{{ id = "lab", secret = {{ env = "{SECRET_VARIABLE}" }} }}]
+{keys}
 
 [store]
 {store}
