@@ -32,14 +32,18 @@ macro_rules! every_backend {
 
 mod address;
 mod certificates;
+mod cluster;
 mod feed;
 mod link;
+mod load;
 mod locks;
 mod model;
 mod outage;
 mod records;
+mod sentinel;
 mod server;
 mod sessions;
+mod slots;
 mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
