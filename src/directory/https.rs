@@ -139,12 +139,15 @@ impl Calls {
     /// What a failure of the client means. Its words are logged once an outage: a certificate that is not accepted
     /// cannot be told from a closed port otherwise.
     fn failure(&self, error: reqwest::Error) -> SourceError {
+        let error = error.without_url();
         if !self.told.swap(true, Ordering::Relaxed) {
-            let error = error.without_url();
-            let causes = std::iter::successors(error.source(), |cause| cause.source());
-            let words: Vec<String> = causes.map(ToString::to_string).collect();
-            tracing::warn!("a call of the directory failed: {error}: {}", words.join(": "));
-            return if error.is_timeout() { SourceError::TimedOut } else { SourceError::Unreachable };
+            let mut words = error.to_string();
+            let mut cause = error.source();
+            while let Some(deeper) = cause {
+                words = format!("{words}: {deeper}");
+                cause = deeper.source();
+            }
+            tracing::warn!("a call of the directory failed: {words}");
         }
         if error.is_timeout() { SourceError::TimedOut } else { SourceError::Unreachable }
     }

@@ -39,7 +39,7 @@ impl Shelves {
             accounts: Shelf::new(accounts),
             credentials: Shelf::new(credentials),
             emails: Shelf::new(emails),
-            pub(super) uses: Cache::new(credentials.max(1)),
+            uses: Cache::new(credentials.max(1)),
             generation: AtomicU64::new(0),
         }
     }
@@ -84,4 +84,3 @@ impl Record for Box<str> {
         &shelves.emails
     }
 }
-

@@ -18,7 +18,7 @@ use crate::policy::principal::is_id;
 
 /// Why a record cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Unreadable {
+pub(super) enum Unreadable {
     /// Not an object with the members it needs, each once and of its type.
     #[error("not the JSON object that it should be, at line {line}, column {column}")]
     Json {
@@ -43,21 +43,21 @@ pub enum Unreadable {
 
 /// An account as its own record tells it, without those above it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountRecord {
+pub(super) struct AccountRecord {
     /// Its own id.
-    pub id: Box<str>,
+    pub(super) id: Box<str>,
     /// A role of the realms that it uses.
-    pub role: Box<str>,
+    pub(super) role: Box<str>,
     /// `None` for a root.
-    pub parent: Option<Box<str>>,
+    pub(super) parent: Option<Box<str>>,
     /// By its own status.
-    pub suspended: bool,
+    pub(super) suspended: bool,
     /// Canonical.
-    pub email: Option<Box<str>>,
+    pub(super) email: Option<Box<str>>,
     /// PHC string; empty without one.
-    pub password: Box<str>,
+    pub(super) password: Box<str>,
     /// Tells one password from the next; 0 without one.
-    pub password_mark: u64,
+    pub(super) password_mark: u64,
 }
 
 #[derive(Deserialize)]
@@ -110,7 +110,7 @@ fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn account(id: &str, json: &[u8]) -> Result<AccountRecord, Unreadable> {
+pub(super) fn account(id: &str, json: &[u8]) -> Result<AccountRecord, Unreadable> {
     let raw: RawAccount = object(json)?;
     own(id, &raw.id)?;
     if !is_id(&raw.role) {
@@ -142,7 +142,7 @@ pub fn account(id: &str, json: &[u8]) -> Result<AccountRecord, Unreadable> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn credential(id: &str, json: &[u8]) -> Result<Credential, Unreadable> {
+pub(super) fn credential(id: &str, json: &[u8]) -> Result<Credential, Unreadable> {
     let raw: RawCredential = object(json)?;
     own(id, &raw.id)?;
     if !is_id(&raw.account) {
@@ -169,7 +169,7 @@ pub fn credential(id: &str, json: &[u8]) -> Result<Credential, Unreadable> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn email(text: &[u8]) -> Result<Box<str>, Unreadable> {
+pub(super) fn email(text: &[u8]) -> Result<Box<str>, Unreadable> {
     let id = std::str::from_utf8(text).ok().filter(|id| is_id(id));
     id.map(Into::into).ok_or(Unreadable::Grammar("account id"))
 }
@@ -178,7 +178,7 @@ pub fn email(text: &[u8]) -> Result<Box<str>, Unreadable> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn verified(json: &[u8]) -> Result<Box<str>, Unreadable> {
+pub(super) fn verified(json: &[u8]) -> Result<Box<str>, Unreadable> {
     #[derive(Deserialize)]
     struct Verified {
         account: String,
@@ -188,7 +188,7 @@ pub fn verified(json: &[u8]) -> Result<Box<str>, Unreadable> {
 }
 
 /// The first bits of the record's hash: enough to see that it changed, too few to learn anything from.
-pub fn mark(password: &str) -> u64 {
+pub(super) fn mark(password: &str) -> u64 {
     let digest = Sha256::digest(password.as_bytes());
     digest.iter().take(8).fold(0, |mark, byte| (mark << 8) | u64::from(*byte))
 }
