@@ -93,7 +93,13 @@ impl App {
         let live = Live { meters: Meters::bind(&metrics, &config.snapshot), snapshot: config.snapshot, registry };
         let gateway = Gateway {
             live: ArcSwap::from_pointee(live),
-            resolver: Resolver::new(Arc::clone(&directory), sessions, tokens),
+            resolver: Resolver::new(
+                Arc::clone(&directory),
+                sessions,
+                tokens,
+                (settings.token.cache, settings.token.stale),
+                &metrics,
+            ),
             passwords: Passwords::new(settings.server.threads).map_err(|error| part(&error))?,
             upstreams: Upstreams::new(&settings.upstreams, &metrics),
             metrics,

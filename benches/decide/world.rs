@@ -15,7 +15,7 @@ use portcullis::config::settings;
 use portcullis::identity::token::{Tokens, Verdict};
 use portcullis::policy::credential::Scheme;
 use portcullis::policy::decision::Question;
-use portcullis::policy::facts::{Facts, RequestHead, TargetAnswer};
+use portcullis::policy::facts::{Facts, LockAnswer, RequestHead, TargetAnswer};
 use portcullis::policy::ladder::{Decision, MAX_QUESTIONS, decide};
 use portcullis::policy::principal::{Identity, Principal};
 use portcullis::policy::rehearsal::Tree;
@@ -101,7 +101,17 @@ impl World {
         let metrics = Arc::new(Metrics::new().expect("metrics register"));
         let keys = vec![("2026-11".to_owned(), Secret::new(*b"0123456789abcdef0123456789abcdef"))];
         let ttl = Duration::from_secs(1200);
-        let tokens = Tokens::new(&settings::Token { issuer: "portcullis".to_owned(), ttl, keys }, &metrics);
+        let tokens = Tokens::new(
+            &settings::Token {
+                issuer: "portcullis".to_owned(),
+                ttl,
+                keys,
+                cache: 1024,
+                stale: ttl,
+                sessions_per_account: 100,
+            },
+            &metrics,
+        );
         let user = accounts.account("usr-1").expect("the account is there");
         let (token, _) = tokens.issue(user, REALM, NOW * 1000).expect("a token is signed");
         assert!(matches!(tokens.verify(&token, REALM, NOW), Verdict::Good(_)), "the token is good");
@@ -135,6 +145,7 @@ impl World {
         let mut decision = decide(&facts);
         for _ in 0..MAX_QUESTIONS {
             match decision {
+                Decision::Ask(Question::LockOut) => facts.lock = Some(LockAnswer::Open),
                 Decision::Ask(Question::Identity) => facts.identity = Some(Identity::Valid(call.caller.clone())),
                 Decision::Ask(Question::Target(id)) => {
                     facts.target = Some(match self.accounts.account(&id) {

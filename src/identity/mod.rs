@@ -4,32 +4,76 @@
 //! answer means for the request is decided in the core; here it is only found out.
 
 pub mod basic;
+pub mod cache;
+pub mod flights;
 pub mod login;
 pub mod password;
 pub mod sessions;
 pub mod token;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use prometheus::IntCounter;
+
+use self::cache::{Cache, Known, Since, Times};
+use self::flights::Flights;
 use self::sessions::Sessions;
 use self::token::{Claims, Tokens, Verdict};
 use crate::directory::{Directory, Unavailable};
 use crate::policy::credential::{Presented, Scheme};
 use crate::policy::principal::{Account, Identity, Principal};
 use crate::store::Found;
+use crate::telemetry::metrics::Metrics;
 
 /// Resolves credentials. One for the whole process.
 pub struct Resolver {
     directory: Arc<Directory>,
     sessions: Sessions,
     tokens: Tokens,
+    cache: Arc<Cache>,
+    flights: Flights<Reading>,
+    /// How long a known token is honoured while the store is away.
+    stale: Duration,
+    counters: Counters,
+}
+
+/// One read of a session, and where things stood when it began.
+#[derive(Clone)]
+struct Reading {
+    since: Since,
+    found: Result<Found, &'static str>,
+}
+
+/// `token_cache_total`, by result.
+struct Counters {
+    hit: IntCounter,
+    miss: IntCounter,
+    revalidated: IntCounter,
+    stale: IntCounter,
 }
 
 impl Resolver {
-    /// From its parts.
+    /// From its parts. `entries`: verified tokens that are kept; `stale`: how long they are honoured while the store
+    /// is away.
     #[must_use]
-    pub fn new(directory: Arc<Directory>, sessions: Sessions, tokens: Tokens) -> Self {
-        Self { directory, sessions, tokens }
+    pub fn new(
+        directory: Arc<Directory>,
+        sessions: Sessions,
+        tokens: Tokens,
+        (entries, stale): (usize, Duration),
+        metrics: &Metrics,
+    ) -> Self {
+        let counter = |result| metrics.token_cache.with_label_values(&[result]);
+        let counters = Counters {
+            hit: counter("hit"),
+            miss: counter("miss"),
+            revalidated: counter("revalidated"),
+            stale: counter("stale"),
+        };
+        let cache = Arc::new(Cache::new(entries));
+        sessions.store().listen(Arc::clone(&cache) as _);
+        Self { directory, sessions, tokens, cache, flights: Flights::new(), stale, counters }
     }
 
     /// The directory, for targets and logins.
@@ -50,51 +94,148 @@ impl Resolver {
         &self.tokens
     }
 
+    /// How many verified tokens are kept.
+    #[must_use]
+    pub fn tokens_kept(&self) -> usize {
+        self.cache.len()
+    }
+
     /// Finds out whose a credential is, in the realm of this name.
     pub async fn resolve(&self, presented: &Presented<'_>, realm: &str) -> Identity {
         match presented {
             Presented::Nothing => Identity::Invalid("nothing presented"),
             Presented::Unreadable(_, cause) => Identity::Invalid(cause),
             Presented::Basic(key) => basic::resolve(&self.directory, key, realm, self.sessions.now_s()).await,
-            Presented::Token(token) => match self.tokens.verify(token, realm, self.sessions.now_s()) {
-                Verdict::Good(claims) => self.session_of(&claims).await,
-                Verdict::Expired => Identity::Expired("exp is past"),
-                Verdict::Bad(cause) => Identity::Invalid(cause),
+            Presented::Token(token) => self.token(token, realm).await,
+        }
+    }
+
+    async fn token(&self, token: &str, realm: &str) -> Identity {
+        let now = self.sessions.now_s();
+        match self.cache.find(token, realm) {
+            Some(known) if known.expires <= now => Identity::Expired("exp is past"),
+            Some(known) => match self.vouch(&known).await {
+                Ok(()) => self.holder(&known).await,
+                Err(identity) => identity,
             },
+            None => {
+                self.counters.miss.inc();
+                // Taken before the signature is judged: keys that are replaced meanwhile must not leave a trace.
+                let since = self.cache.since(self.sessions.feed());
+                match self.tokens.verify(token, realm, now) {
+                    Verdict::Good(claims) => self.newcomer(token, realm, &claims, since).await,
+                    Verdict::Expired => Identity::Expired("exp is past"),
+                    Verdict::Bad(cause) => Identity::Invalid(cause),
+                }
+            }
         }
     }
 
-    /// A genuine token still needs its session, and an account that is what it was.
-    async fn session_of(&self, claims: &Claims<'_>) -> Identity {
-        match self.sessions.look_up(&claims.jti, &claims.lineage).await {
-            Err(cause) => Identity::StoreUnavailable(cause),
-            Ok(Found::Missing) => {
-                Identity::Revoked("the session is gone: logged out, evicted, or the store was emptied")
+    /// Whether a known token can be believed now. While invalidations are heard it can; otherwise the store is asked;
+    /// and when that is away too, the token is honoured for a while.
+    async fn vouch(&self, known: &Known) -> Result<(), Identity> {
+        let feed = self.sessions.feed();
+        if feed.is_alive() && known.epoch() == feed.epoch() {
+            self.counters.hit.inc();
+            return Ok(());
+        }
+        let account = Arc::clone(&known.account());
+        let reading = self.read(&known.jti, account.lineage.as_str(), self.cache.since(feed)).await;
+        match reading.found {
+            Ok(Found::Live(session))
+                if *session.jti == *known.jti
+                    && *session.sub == *account.lineage.id()
+                    && session.password_mark == account.password_mark =>
+            {
+                known.confirm(reading.since.feed.epoch);
+                self.counters.revalidated.inc();
+                Ok(())
             }
-            Ok(Found::Live(session)) if *session.jti != *claims.jti || *session.sub != *claims.sub => {
-                tracing::error!(jti = %claims.jti, "the store holds another session's record under this id");
-                Identity::Invalid("the session record belongs to another token")
+            Ok(Found::Live(_) | Found::Missing | Found::Revoked) => {
+                self.cache.forget(&known.jti);
+                Err(Identity::Revoked(SESSION_OVER))
             }
-            Ok(Found::Revoked) => Identity::Revoked("the session began before a revocation"),
-            Ok(Found::Live(session)) => self.account_of(claims, session.password_mark).await,
+            Err(_) if self.sessions.away() <= self.stale => {
+                self.counters.stale.inc();
+                Ok(())
+            }
+            Err(cause) => Err(Identity::StoreUnavailable(cause)),
         }
     }
 
-    async fn account_of(&self, claims: &Claims<'_>, password_mark: u64) -> Identity {
+    /// Who holds a token that can be believed: role, place and status as the directory has them now.
+    async fn holder(&self, known: &Known) -> Identity {
+        let then = Arc::clone(&known.account());
+        let account = match self.directory.account(then.lineage.id()).await {
+            Ok(Some(account)) => account,
+            Ok(None) => return Identity::Revoked(ACCOUNT_GONE),
+            Err(Unavailable(cause)) => return Identity::DirectoryUnavailable(cause),
+        };
+        // The same record, in nearly every case.
+        if !Arc::ptr_eq(&account, &then) {
+            if account.lineage != then.lineage {
+                return Identity::Revoked(ACCOUNT_MOVED);
+            }
+            if account.password_mark != then.password_mark {
+                return Identity::Revoked(PASSWORD_CHANGED);
+            }
+            known.adopt(&account);
+        }
+        identified(account, Scheme::Token, Arc::clone(&known.jti))
+    }
+
+    /// A genuine token that is not known here still needs its session, and an account that is what it was.
+    async fn newcomer(&self, token: &str, realm: &str, claims: &Claims<'_>, since: Since) -> Identity {
+        let reading = self.read(&claims.jti, &claims.lineage, since).await;
+        let session = match reading.found {
+            Err(cause) => return Identity::StoreUnavailable(cause),
+            Ok(Found::Missing) => return Identity::Revoked(SESSION_OVER),
+            Ok(Found::Revoked) => return Identity::Revoked("the session began before a revocation"),
+            Ok(Found::Live(session)) => session,
+        };
+        if *session.jti != *claims.jti || *session.sub != *claims.sub {
+            tracing::error!(jti = %claims.jti, "the store holds another session's record under this id");
+            return Identity::Invalid("the session record belongs to another token");
+        }
         let account = match self.directory.account(&claims.sub).await {
             Ok(Some(account)) => account,
-            Ok(None) => return Identity::Revoked("the account is gone"),
+            Ok(None) => return Identity::Revoked(ACCOUNT_GONE),
             Err(Unavailable(cause)) => return Identity::DirectoryUnavailable(cause),
         };
         if account.lineage.role() != claims.role || account.lineage.as_str() != claims.lineage {
-            return Identity::Revoked("the account has another role or place than at login");
+            return Identity::Revoked(ACCOUNT_MOVED);
         }
-        if account.password_mark != password_mark {
-            return Identity::Revoked("the password was changed since the login");
+        if account.password_mark != session.password_mark {
+            return Identity::Revoked(PASSWORD_CHANGED);
         }
-        identified(account, Scheme::Token, claims.jti.as_ref().into())
+        let jti: Arc<str> = claims.jti.as_ref().into();
+        let times = Times { started: session.started, expires: claims.exp };
+        let epoch = reading.since.feed.epoch;
+        let known = Known::new(token, realm, Arc::clone(&jti), Arc::clone(&account), times, epoch);
+        self.cache.insert(known, since, self.sessions.feed(), self.sessions.now_s());
+        identified(account, Scheme::Token, jti)
+    }
+
+    /// Reads a session, one call for all who ask at a time. The answer is from a read that began no earlier than
+    /// `since`: what ended a session before this request came is never overlooked by joining an older read.
+    async fn read(&self, jti: &str, lineage: &str, since: Since) -> Reading {
+        loop {
+            let call = async {
+                let since = self.cache.since(self.sessions.feed());
+                Reading { since, found: self.sessions.look_up(jti, lineage).await }
+            };
+            let reading = self.flights.join(jti, call).await;
+            if !reading.since.is_before(&since) {
+                return reading;
+            }
+        }
     }
 }
+
+const SESSION_OVER: &str = "the session is gone: logged out, revoked, evicted, or the store was emptied";
+const ACCOUNT_GONE: &str = "the account is gone";
+const ACCOUNT_MOVED: &str = "the account has another role or place than at login";
+const PASSWORD_CHANGED: &str = "the password was changed since the login";
 
 /// The last question of both schemes: is the account suspended?
 fn identified(account: Arc<Account>, scheme: Scheme, credential: Arc<str>) -> Identity {

@@ -110,7 +110,7 @@ impl Feed {
     }
 
     /// Tells every listener. Counted first, so that a read that began before cannot slip its answer in behind.
-    pub(super) fn tell(&self, news: &News<'_>) {
+    pub(crate) fn tell(&self, news: &News<'_>) {
         if !matches!(news, News::Lock(..)) {
             self.count.fetch_add(1, Ordering::AcqRel);
         }
