@@ -20,10 +20,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Admin, Stage};
 use crate::config::load::Config;
-use crate::config::settings::{self, Settings};
-use crate::directory::Directory;
+use crate::config::settings::{self, DirectorySource, Settings};
 use crate::directory::file::{self, Followed};
 use crate::directory::records::Records;
+use crate::directory::{Directory, Surroundings};
 use crate::identity::Resolver;
 use crate::identity::password::Passwords;
 use crate::identity::sessions::Sessions;
@@ -53,6 +53,8 @@ pub enum StartError {
     AccessLog { path: String, error: std::io::Error },
     #[error("cannot use store.url: {0}")]
     Store(#[from] crate::store::StoreUrlError),
+    #[error("cannot call the directory: {0}")]
+    Directory(#[from] crate::directory::https::CallsError),
     #[error("cannot start: {0}")]
     Part(String),
 }
@@ -83,7 +85,7 @@ impl App {
             StartError::AccessLog { path, error }
         })?;
         let store = Arc::new(open_store(&settings.store)?);
-        let directory = Arc::new(Directory::new(records));
+        let directory = Arc::new(open_directory(&settings, records, &store, &metrics)?);
         let sessions = Sessions::new(Arc::clone(&store), settings.token.sessions_per_account, Arc::clone(&metrics));
         let tokens = Tokens::new(&settings.token, &metrics);
         let registry = Registry::with(settings.reasons.iter().cloned().map(|(reason, change)| {
@@ -194,12 +196,31 @@ impl App {
     }
 }
 
+/// `records` are those of a `file:` directory.
+fn open_directory(
+    settings: &Settings,
+    records: Records,
+    store: &Arc<Store>,
+    metrics: &Metrics,
+) -> Result<Directory, StartError> {
+    let around = Surroundings { store, prefix: &settings.store.prefix, stale: settings.token.stale, metrics };
+    Ok(match &settings.directory.source {
+        DirectorySource::File(_) => {
+            let directory = Directory::new(records);
+            directory.replace_peppers(&settings.directory.peppers);
+            directory
+        }
+        DirectorySource::Redis => Directory::redis(&settings.directory, around),
+        DirectorySource::Https(calls) => Directory::https(&settings.directory, calls, around)?,
+    })
+}
+
 fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
     Ok(match &settings.redis {
         None => Store::memory(),
         Some(url) => {
             let (url, prefix) = (url.clone(), settings.prefix.clone());
-            Store::redis(RedisSettings { url, prefix, budget: settings.budget })?
+            Store::redis(RedisSettings { url, prefix, budget: settings.budget, replicas: 0, tls: None })?
         }
     })
 }
@@ -282,7 +303,8 @@ impl BackgroundService for Background {
         };
         let endless = async {
             let lookups = self.gateway.upstreams.keep_looked_up();
-            tokio::join!(self.await_listeners(), self.store.run(std::future::pending()), follow, lookups);
+            let store = self.store.run(std::future::pending());
+            tokio::join!(self.await_listeners(), store, follow, self.directory.watch(), lookups);
         };
         tokio::select! {
             () = stop => {}

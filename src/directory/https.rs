@@ -49,8 +49,7 @@ impl Calls {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(token) = &settings.token {
-            // A file's last line ends with a newline, which no header can hold.
-            let token = token.reveal().trim_ascii_end();
+            let token = token.reveal();
             let visible = !token.is_empty() && token.iter().all(u8::is_ascii_graphic);
             let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok().filter(|_| visible);
             let mut value = value.ok_or(CallsError::Token)?;

@@ -116,7 +116,7 @@ impl From<StoreError> for SourceError {
         match error {
             StoreError::Unreachable => Self::Unreachable,
             StoreError::TimedOut => Self::TimedOut,
-            StoreError::Refused(_) => Self::Refused,
+            StoreError::Refused(_) | StoreError::Unacknowledged => Self::Refused,
             StoreError::Unreadable => Self::Unreadable(Unreadable::Grammar("record")),
         }
     }

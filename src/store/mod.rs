@@ -5,15 +5,26 @@
 //! Deliberately not here: what an outage *means* for a request (the policy core decides that), who a session belongs
 //! to, and waiting: a call never waits for a connection to come back.
 
+mod acknowledge;
+mod address;
 mod clock;
+mod cluster;
 mod error;
 pub mod feed;
 mod keeper;
 mod link;
 mod memory;
+mod message;
 mod redis;
+mod sentinel;
+mod slots;
+mod subscription;
+mod tls;
+mod topology;
+mod watermark;
+mod wire;
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 
 use std::future::Future;
@@ -25,6 +36,7 @@ pub use self::error::{StoreError, StoreUrlError};
 use self::feed::{Feed, Listener};
 pub use self::memory::Memory;
 pub use self::redis::{Redis, RedisSettings};
+pub use self::tls::TlsFiles;
 
 /// How long a session's record outlives its token, in seconds: a token past its `exp` is then told apart from one
 /// whose session is gone, even where two clocks differ a little.
@@ -74,6 +86,14 @@ pub enum Revocation<'a> {
     Account(&'a str),
     /// All of this account and of every account below it.
     Subtree(&'a str),
+}
+
+impl<'a> Revocation<'a> {
+    fn id(self) -> &'a str {
+        match self {
+            Self::Session(id) | Self::Account(id) | Self::Subtree(id) => id,
+        }
+    }
 }
 
 /// Where a key of the lock-out stands.
@@ -132,7 +152,7 @@ impl Store {
     /// The store could not be asked, refused, or no replica confirmed. The session may have been started nevertheless;
     /// nobody is to be given its token.
     pub async fn start_session(&self, session: &Session, keep: u32) -> Result<Vec<Box<str>>, StoreError> {
-        debug_assert!(is_jti(&session.jti), "the caller validates a jti");
+        debug_assert!(is_id(&session.jti) && is_id(&session.sub), "the caller validates ids");
         match self {
             Self::Memory(memory) => Ok(memory.start_session(session, keep)),
             Self::Redis(redis) => redis.start_session(session, keep).await,
@@ -147,7 +167,7 @@ impl Store {
     /// than 64 KiB, another Redis type; the same for a watermark. Otherwise: the store could not be asked, or refused.
     /// Never read as "missing".
     pub async fn session(&self, jti: &str, lineage: &str) -> Result<Found, StoreError> {
-        debug_assert!(is_jti(jti), "the caller validates a jti");
+        debug_assert!(is_id(jti), "the caller validates a jti");
         match self {
             Self::Memory(memory) => Ok(memory.session(jti, lineage)),
             Self::Redis(redis) => redis.session(jti, lineage).await,
@@ -161,7 +181,7 @@ impl Store {
     /// The store could not be asked, refused, or no replica confirmed. After a time-out the session may be gone
     /// nevertheless.
     pub async fn end_session(&self, jti: &str, account: &str) -> Result<bool, StoreError> {
-        debug_assert!(is_jti(jti), "the caller validates a jti");
+        debug_assert!(is_id(jti), "the caller validates a jti");
         match self {
             Self::Memory(memory) => Ok(memory.end_session(jti, account)),
             Self::Redis(redis) => redis.end_session(jti, account).await,
@@ -174,6 +194,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::end_session`]. A revocation that failed has to be repeated.
     pub async fn revoke(&self, revocation: Revocation<'_>) -> Result<bool, StoreError> {
+        debug_assert!(is_id(revocation.id()), "the caller validates ids");
         match self {
             Self::Memory(memory) => Ok(memory.revoke(revocation)),
             Self::Redis(redis) => redis.revoke(revocation).await,
@@ -322,7 +343,7 @@ impl Store {
         let work = async {
             match self {
                 Self::Memory(memory) => memory.sweep_forever().await,
-                Self::Redis(redis) => redis.keep_connected().await,
+                Self::Redis(redis) => redis.run().await,
             }
         };
         tokio::select! {
@@ -333,8 +354,9 @@ impl Store {
     }
 }
 
-/// Whether `text` is a jti: `[A-Za-z0-9._~-]{1,64}`. Without braces, so that it can stand in a cluster hash tag.
-fn is_jti(text: &str) -> bool {
+/// Whether `text` is a jti or the id of an account: `[A-Za-z0-9._~-]{1,64}`. Without braces, so that it can stand in a
+/// cluster hash tag, and without spaces, so that it can stand in a message.
+fn is_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::cmd;
+use tokio::sync::Notify;
 
 use super::server::{Server, store_at};
-use super::{eventually, session};
-use crate::store::link::Link;
-use crate::store::{Store, StoreError};
+use super::{KEEP, LINEAGE, eventually, session};
+use crate::store::clock::RemoteClock;
+use crate::store::wire::{Live, Target, Wire, WireSettings};
+use crate::store::{Found, Store, StoreError};
 
 const BUDGET: Duration = Duration::from_millis(100);
 
@@ -21,16 +23,16 @@ const RECOVERY: Duration = Duration::from_secs(2);
 /// Looks a session up; the call may take no longer than its budget, plus 50 ms for a busy machine.
 async fn lookup_in_time(store: &Store) -> Result<bool, StoreError> {
     let begun = Instant::now();
-    let answer = store.session("j").await;
+    let answer = store.session("j", LINEAGE).await;
     let took = begun.elapsed();
     assert!(took <= BUDGET + Duration::from_millis(50), "{answer:?} took {took:?}");
-    answer.map(|found| found.is_some())
+    answer.map(|found| found != Found::Missing)
 }
 
 async fn with_a_session(server: &Server) -> Arc<Store> {
     let store = server.reached_store(BUDGET).await;
     let give_up = Instant::now() + PATIENCE;
-    while store.start_session(&session("j")).await.is_err() {
+    while store.start_session(&session("j"), KEEP).await.is_err() {
         assert!(Instant::now() < give_up);
     }
     store
@@ -46,7 +48,7 @@ async fn a_killed_server_is_unreachable_at_once_and_missed_when_it_is_back() {
     eventually("the store is down", PATIENCE, || !store.is_up()).await;
     let begun = Instant::now();
     for _ in 0..1000 {
-        assert_eq!(store.session("j").await, Err(StoreError::Unreachable));
+        assert_eq!(store.session("j", LINEAGE).await, Err(StoreError::Unreachable));
     }
     assert!(begun.elapsed() < PATIENCE, "without a connection nobody waits");
     assert!(store.was_reached());
@@ -125,7 +127,7 @@ async fn a_wrong_password_is_refused_and_not_up() {
     let none = store_at(format!("redis://127.0.0.1:{}", server.port), BUDGET);
     for (store, refusal) in [(wrong, "AUTH"), (none, "NOAUTH")] {
         let give_up = Instant::now() + PATIENCE;
-        while store.session("j").await == Err(StoreError::Unreachable) {
+        while store.session("j", LINEAGE).await == Err(StoreError::Unreachable) {
             assert!(Instant::now() < give_up, "never refused");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -147,7 +149,7 @@ async fn a_read_only_server_still_reads_and_a_new_connection_is_made() {
     let store = with_a_session(&server).await;
     let seen = connections_received(&server).await;
     let () = server.tell(cmd("REPLICAOF").arg("127.0.0.1").arg(1)).await;
-    assert_eq!(store.start_session(&session("k")).await, Err(StoreError::Refused("READONLY")));
+    assert_eq!(store.start_session(&session("k"), KEEP).await, Err(StoreError::Refused("READONLY")));
     let give_up = Instant::now() + PATIENCE;
     let mut rounds = 0;
     // Every question of ours is a connection too; one more than those is the replacement.
@@ -159,7 +161,7 @@ async fn a_read_only_server_still_reads_and_a_new_connection_is_made() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let () = server.tell(cmd("REPLICAOF").arg("NO").arg("ONE")).await;
-    assert_eq!(store.start_session(&session("k")).await, Ok(()));
+    assert_eq!(store.start_session(&session("k"), KEEP).await, Ok(Vec::new()));
 }
 
 #[tokio::test]
@@ -170,7 +172,7 @@ async fn a_server_that_cannot_save_still_reads() {
     server.lose_directory();
     let () = server.tell(&cmd("BGSAVE")).await;
     let give_up = Instant::now() + PATIENCE;
-    while store.start_session(&session("k")).await != Err(StoreError::Refused("MISCONF")) {
+    while store.start_session(&session("k"), KEEP).await != Err(StoreError::Refused("MISCONF")) {
         assert!(Instant::now() < give_up, "the snapshot did not fail");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -207,17 +209,26 @@ async fn attempts_to_connect_are_at_most_ten_a_second() {
 async fn the_failure_of_a_replaced_connection_does_not_take_the_new_one_away() {
     let server = Server::start();
     let client = redis::Client::open(server.url()).unwrap();
-    let connect = || client.get_multiplexed_async_connection();
-    let link = Link::new(client.clone(), "test".to_owned(), BUDGET);
-    link.gain(connect().await.unwrap());
-    let old = link.state();
-    link.gain(connect().await.unwrap());
-    link.lose(&old, StoreError::Unreachable);
-    assert!(link.is_up());
-    let woken = || tokio::time::timeout(Duration::from_millis(20), link.wake.notified());
+    let settings = WireSettings {
+        budget: BUDGET,
+        acknowledging: false,
+        clock: Arc::new(RemoteClock::new()),
+        changed: Arc::new(Notify::new()),
+    };
+    let wire = Wire::new(Target::Fixed { client: client.clone(), address: "test".to_owned() }, settings);
+    let connect = async || {
+        let connection = client.get_multiplexed_async_connection().await.unwrap();
+        wire.gain(Live::new(connection, None, client.clone(), "test".to_owned()));
+    };
+    connect().await;
+    let old = wire.state();
+    connect().await;
+    wire.lose(&old, StoreError::Unreachable);
+    assert!(wire.is_up());
+    let woken = || tokio::time::timeout(Duration::from_millis(20), wire.wake.notified());
     assert!(woken().await.is_err(), "there is nothing to do");
-    link.lose(&link.state(), StoreError::Unreachable);
-    assert!(!link.is_up() && link.was_reached());
+    wire.lose(&wire.state(), StoreError::Unreachable);
+    assert!(!wire.is_up() && wire.was_reached());
     assert!(woken().await.is_ok(), "the keeper does not wait for its next probe");
 }
 
