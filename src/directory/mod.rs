@@ -14,6 +14,7 @@ pub mod proof;
 pub mod reading;
 pub mod records;
 mod remote;
+pub mod sample;
 mod shelf;
 mod shelves;
 mod source;
@@ -264,3 +265,6 @@ impl Directory {
 }
 
 const NO_PEPPER: Unavailable = Unavailable("the pepper of the credential's digest is not configured");
+
+#[cfg(test)]
+mod tests;

@@ -68,7 +68,7 @@ mod tests {
             ("$argon2id$v=19$m=65537,t=2,p=1", Err(PhcFault::TooCostly)),
             ("$argon2id$v=19$m=19456,t=11,p=1", Err(PhcFault::TooCostly)),
             ("$argon2id$v=19$m=7,t=1,p=1", Err(PhcFault::ImpossibleCosts)),
-            ("$argon2id$v=19$m=4294967295,t=1,p=4294967295", Err(PhcFault::ImpossibleCosts)),
+            ("$argon2id$v=19$m=4294967294,t=1,p=4294967295", Err(PhcFault::ImpossibleCosts)),
             ("$argon2id$v=19$m=19456,t=2", Err(PhcFault::NoCosts)),
             ("$argon2id$v=16$m=19456,t=2,p=1", Err(PhcFault::NoArgon2id)),
             ("$argon2i$v=19$m=19456,t=2,p=1", Err(PhcFault::NoArgon2id)),
