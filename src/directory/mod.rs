@@ -247,6 +247,15 @@ impl Directory {
         }
     }
 
+    /// How many records are held.
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        match &self.source {
+            Source::File { records, .. } => records.load().accounts().count(),
+            Source::Remote(remote) => remote.shelves.held(),
+        }
+    }
+
     /// Takes newer records of the file over.
     pub fn replace(&self, mut newer: Records) {
         if let Source::File { records, up } = &self.source {

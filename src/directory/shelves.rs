@@ -43,6 +43,12 @@ impl Shelves {
             generation: AtomicU64::new(0),
         }
     }
+
+    /// How many records are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.accounts.len() + self.credentials.len() + self.emails.len()
+    }
 }
 
 impl Record for Node {

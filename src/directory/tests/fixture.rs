@@ -51,15 +51,25 @@ impl Fixture {
 
     /// With other settings than the tests' usual ones.
     pub(super) async fn with(kind: Kind, change: impl FnOnce(&mut settings::Directory)) -> Self {
-        let (book, metrics) = (usual(), Arc::new(Metrics::new().unwrap()));
-        let mut settings = settings::Directory {
+        Self::with_stale(kind, Duration::from_secs(20), change).await
+    }
+
+    /// The tests' usual settings.
+    pub(super) fn settings() -> settings::Directory {
+        settings::Directory {
             source: DirectorySource::Redis,
             budget: BUDGET,
             cache: CACHE,
             cache_entries: 1000,
             negative: Duration::from_secs(5),
             peppers: peppers(),
-        };
+        }
+    }
+
+    /// With another bound of what is used in an outage.
+    pub(super) async fn with_stale(kind: Kind, stale: Duration, change: impl FnOnce(&mut settings::Directory)) -> Self {
+        let (book, metrics) = (usual(), Arc::new(Metrics::new().unwrap()));
+        let mut settings = Self::settings();
         change(&mut settings);
         let (origin, store) = match kind {
             Kind::File => (Origin::File(tempfile::tempdir().unwrap()), Arc::new(Store::memory())),
@@ -74,7 +84,7 @@ impl Fixture {
                 (Origin::Https(Box::new(far)), Arc::new(Store::memory()))
             }
         };
-        let around = Surroundings { store: &store, prefix: PREFIX, stale: Duration::from_secs(20), metrics: &metrics };
+        let around = Surroundings { store: &store, prefix: PREFIX, stale, metrics: &metrics };
         let directory = Arc::new(match &origin {
             Origin::File(folder) => follow(folder, &book),
             Origin::Redis(_) => Directory::redis(&settings, around),
