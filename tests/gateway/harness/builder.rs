@@ -25,6 +25,7 @@ pub(crate) struct Builder {
     limits: String,
     ttl: String,
     store: String,
+    lockout: String,
     upstreams: String,
     policies: Vec<(String, String)>,
     accounts: String,
@@ -54,6 +55,8 @@ impl Gateway {
             limits: String::new(),
             ttl: "20m".into(),
             store: "url = \"memory:\"".into(),
+            // Out of the way of tests that are about something else.
+            lockout: "attempts = 100000\nnetwork_attempts = 100000\nwithin = \"15m\"".into(),
             upstreams: String::new(),
             policies: Vec::new(),
             accounts: Accounts::none().toml(),
@@ -97,6 +100,12 @@ impl Builder {
     /// The store's url and further lines for `[store]`.
     pub(crate) fn store_with(mut self, url: &str, lines: &str) -> Self {
         self.store = format!("url = \"{url}\"\n{lines}");
+        self
+    }
+
+    /// The whole of `[lockout]`; nobody is locked unless said.
+    pub(crate) fn lockout(mut self, lines: &str) -> Self {
+        self.lockout = lines.into();
         self
     }
 
@@ -176,7 +185,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, store, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, store, lockout, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -199,9 +208,7 @@ keys = [{{ id = "lab", secret = {{ env = "{SECRET_VARIABLE}" }} }}]
 url = "file:accounts.toml"
 
 [lockout]
-attempts = 100000
-network_attempts = 100000
-within = "15m"
+{lockout}
 
 {upstreams}
 [policies]
@@ -213,7 +220,8 @@ include = [{include}]
         )
     }
 
-    fn place(self) -> Place {
+    /// Writes the files and starts nothing.
+    pub(crate) fn place(self) -> Place {
         let dir = tempfile::Builder::new().prefix("portcullis-test-").tempdir().expect("a directory");
         let admin = ports::free();
         let write =
