@@ -35,7 +35,7 @@ use crate::proxy::edge::Edge;
 use crate::proxy::exchange::Live;
 use crate::proxy::hooks::Carrier;
 use crate::proxy::listener::Front;
-use crate::store::{RedisSettings, Store};
+use crate::store::Store;
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard, timestamp};
 use crate::telemetry::meters::Meters;
 use crate::telemetry::metrics::Metrics;
@@ -199,12 +199,9 @@ impl App {
 }
 
 fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
-    Ok(match &settings.redis {
+    Ok(match settings.redis_settings() {
         None => Store::memory(),
-        Some(url) => {
-            let (url, prefix) = (url.clone(), settings.prefix.clone());
-            Store::redis(RedisSettings { url, prefix, budget: settings.budget, replicas: 0, tls: None })?
-        }
+        Some(settings) => Store::redis(settings)?,
     })
 }
 

@@ -5,9 +5,13 @@
 
 mod address;
 mod certificates;
+mod cluster;
 mod link;
+mod load;
 mod outage;
+mod sentinel;
 mod server;
+mod slots;
 mod wire;
 
 use std::sync::Arc;
