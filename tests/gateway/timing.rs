@@ -1,5 +1,5 @@
-//! What the time of a refusal tells: nothing. The resolver of a gateway that is built from files like any other, asked
-//! in this process, so that neither a socket nor another process blurs a difference. Not in every run: the numbers mean
+//! What the time of a refusal tells: nothing. Asked over a connection, and of the resolver of a gateway that is built
+//! from files like any other in this process, so that neither a socket nor another process blurs a difference. Not in every run: the numbers mean
 //! something only on a machine that is quiet.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,8 +16,9 @@ use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 
 use crate::harness::accounts::{email, key_of};
 use crate::harness::builder::SECRET;
-use crate::harness::lab::builder;
+use crate::harness::lab::{Lab, builder};
 use crate::harness::ports;
+use crate::harness::request::get;
 use crate::harness::upstream::Upstream;
 
 /// Of each kind.
@@ -47,14 +48,12 @@ fn runtime() -> Runtime {
 }
 
 /// Nanoseconds of each kind, measured in turns; the order moves on with every turn, so that no kind always follows the
-/// same other.
-fn interleaved<const KINDS: usize>(app: &App, mut once: impl FnMut(usize)) -> [Vec<f64>; KINDS] {
-    let runtime = runtime();
+/// same other. Now and then something may be done in `between`.
+fn interleaved<const KINDS: usize>(mut between: impl FnMut(), mut once: impl FnMut(usize)) -> [Vec<f64>; KINDS] {
     let mut samples: [Vec<f64>; KINDS] = std::array::from_fn(|_| Vec::with_capacity(SAMPLES));
     for round in 0..WARM_UP + SAMPLES {
         if round % WARM_UP == 0 {
-            // A hundred failures lock an e-mail, whatever the settings.
-            runtime.block_on(app.gateway().resolver.lockout().clear_all()).expect("a store in memory");
+            between();
         }
         for step in 0..KINDS {
             let kind = (round + step) % KINDS;
@@ -69,9 +68,12 @@ fn interleaved<const KINDS: usize>(app: &App, mut once: impl FnMut(usize)) -> [V
     samples
 }
 
+fn mean(all: &[f64]) -> f64 {
+    all.iter().sum::<f64>() / all.len() as f64
+}
+
 /// Welch's t of two samples.
 fn welch(left: &[f64], right: &[f64]) -> f64 {
-    let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len() as f64;
     let spread = |all: &[f64]| {
         let middle = mean(all);
         all.iter().map(|one| (one - middle).powi(2)).sum::<f64>() / (all.len() - 1) as f64 / all.len() as f64
@@ -80,28 +82,31 @@ fn welch(left: &[f64], right: &[f64]) -> f64 {
 }
 
 /// Asserts that no two kinds can be told apart: by all samples, and by those that nothing interrupted, since a few slow
-/// ones would hide a difference.
-fn assert_alike<const KINDS: usize>(names: [&str; KINDS], samples: &[Vec<f64>; KINDS]) {
+/// ones would hide a difference. Of the calm ones a difference below this part of a refusal's time is let pass: within a
+/// process they show on which side of a hash table a key happens to lie, and another process has it the other way round.
+fn assert_alike<const KINDS: usize>(names: [&str; KINDS], samples: &[Vec<f64>; KINDS], negligible: f64) {
     let mut all: Vec<f64> = samples.iter().flatten().copied().collect();
     all.sort_by(f64::total_cmp);
     let cut = all[all.len() * 9 / 10];
-    let calm: Vec<Vec<f64>> =
-        samples.iter().map(|kind| kind.iter().copied().filter(|one| *one <= cut).collect()).collect();
-    for (name, kind) in names.iter().zip(&calm) {
-        println!("{name}: {:.0} ns, the calm ones' mean", kind.iter().sum::<f64>() / kind.len() as f64);
-    }
-    let mut found = Vec::new();
+    let calm: [Vec<f64>; KINDS] =
+        std::array::from_fn(|kind| samples[kind].iter().copied().filter(|one| *one <= cut).collect());
+    let mut failed = Vec::new();
     for left in 0..KINDS {
         for right in left + 1..KINDS {
             let (every, quiet) = (welch(&samples[left], &samples[right]), welch(&calm[left], &calm[right]));
-            println!("{} and {}: t = {every:.2}, calm t = {quiet:.2}", names[left], names[right]);
-            found.push((names[left], names[right], every, quiet));
+            let (first, second) = (mean(&calm[left]), mean(&calm[right]));
+            let text = format!(
+                "{} ({first:.0} ns) and {} ({second:.0} ns): t = {every:.2}, of the calm ones {quiet:.2}",
+                names[left], names[right]
+            );
+            println!("{text}");
+            let apart = quiet.abs() >= BOUND && (first - second).abs() > negligible * first;
+            if every.abs() >= BOUND || apart {
+                failed.push(text);
+            }
         }
     }
-    assert_eq!(found.len(), KINDS * (KINDS - 1) / 2);
-    for (left, right, every, quiet) in found {
-        assert!(every.abs() < BOUND && quiet.abs() < BOUND, "{left} and {right}: t = {every:.2}, calm t = {quiet:.2}");
-    }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
@@ -121,11 +126,28 @@ fn time_does_not_tell_an_unknown_api_id_from_a_wrong_key_or_one_that_is_almost_r
     let kinds = [("ak_wrong", wrong.as_str()), ("ak_alice", wrong.as_str()), ("ak_alice", near.as_str())];
     let presented = kinds.map(|(id, key)| Presented::Basic(ApiKey::new(id, key.as_bytes())));
     let resolver = &app.gateway().resolver;
-    let samples = interleaved(&app, |kind| {
-        let found = runtime.block_on(resolver.resolve(&presented[kind], "lab", CLIENT));
-        assert!(matches!(found, Identity::Invalid(_)), "{found:?}");
-    });
-    assert_alike(["an unknown id", "a wrong key", "a key that is almost right"], &samples);
+    let samples = interleaved(
+        || {},
+        |kind| {
+            let found = runtime.block_on(resolver.resolve(&presented[kind], "lab", CLIENT));
+            assert!(matches!(found, Identity::Invalid(_)), "{found:?}");
+        },
+    );
+    assert_alike(["an unknown id", "a wrong key", "a key that is almost right"], &samples, 0.03);
+}
+
+#[test]
+#[ignore = "soak: make soak"]
+fn time_on_one_connection_does_not_tell_an_unknown_api_id_from_a_wrong_key_either() {
+    let lab = Lab::start();
+    let mut client = lab.gateway.client();
+    let right = key_of("ak_alice");
+    let near = format!("{}~", &right[..right.len() - 1]);
+    let wrong = "~".repeat(right.len());
+    let requests = [("ak_wrong", &wrong), ("ak_alice", &wrong), ("ak_alice", &near)]
+        .map(|(id, key)| get("/orders/1").basic(id, key));
+    let samples = interleaved(|| {}, |kind| assert_eq!(client.send(&requests[kind]).status, 401));
+    assert_alike(["an unknown id", "a wrong key", "a key that is almost right"], &samples, 0.0);
 }
 
 #[test]
@@ -137,7 +159,11 @@ fn time_does_not_tell_an_unknown_email_from_a_wrong_password() {
     let realm = live.snapshot.realms().iter().find(|realm| &*realm.name == "lab").expect("the realm");
     let bodies =
         [email("nobody"), email("alice")].map(|email| json!({ "email": email, "password": "wrong" }).to_string());
-    let samples = interleaved(&app, |kind| {
+    // A hundred failures lock an e-mail, whatever the settings.
+    let forget = || {
+        runtime.block_on(gateway.resolver.lockout().clear_all()).expect("a store in memory");
+    };
+    let samples = interleaved(forget, |kind| {
         let request = LoginRequest {
             content_type: Some(b"application/json"),
             api_id: Some(b"ak_root"),
@@ -147,5 +173,5 @@ fn time_does_not_tell_an_unknown_email_from_a_wrong_password() {
         let refused = runtime.block_on(gateway.resolver.login(&gateway.passwords, realm, &request));
         assert_eq!(refused.map(|_| ()).map_err(|refusal| refusal.reason), Err(Reason::LoginFailed));
     });
-    assert_alike(["an unknown e-mail", "a wrong password"], &samples);
+    assert_alike(["an unknown e-mail", "a wrong password"], &samples, 0.0);
 }
