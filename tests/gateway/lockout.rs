@@ -287,6 +287,22 @@ fn guesses_spread_over_two_gateways_are_one_count() {
 }
 
 #[test]
+fn fifty_logins_side_by_side_at_two_gateways_are_told_no_more_than_at_one() {
+    let redis = RedisServer::start();
+    let lab = Lab::with(|builder| strict(builder.store(&redis.url())));
+    let second = second(&redis, &lab, strict);
+    let wrong = with_password(&email("alice"), "x");
+    let statuses = thread::scope(|scope| {
+        let other = scope.spawn(|| side_by_side(&second, 25, &wrong));
+        let mut all = side_by_side(&lab.gateway, 25, &wrong);
+        all.extend(other.join().expect("answers"));
+        all
+    });
+    assert!((5..=6).contains(&count(&statuses, 401)), "{statuses:?}");
+    assert_eq!(count(&statuses, 401) + count(&statuses, 429), 50, "{statuses:?}");
+}
+
+#[test]
 fn who_succeeded_at_one_gateway_is_let_in_at_the_other_while_the_network_is_locked() {
     let redis = RedisServer::start();
     let lab = Lab::with(|builder| strict_networks(builder.store(&redis.url())));

@@ -99,7 +99,7 @@ fn assert_alike<const KINDS: usize>(names: [&str; KINDS], samples: &[Vec<f64>; K
                 "{} ({first:.0} ns) and {} ({second:.0} ns): t = {every:.2}, of the calm ones {quiet:.2}",
                 names[left], names[right]
             );
-            println!("{text}");
+            eprintln!("{text}");
             let apart = quiet.abs() >= BOUND && (first - second).abs() > negligible * first;
             if every.abs() >= BOUND || apart {
                 failed.push(text);
