@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::block::Block;
-use super::diag::Faults;
+use super::diag::{Faults, Severity};
 use super::gateway_bounds::Bounds;
 use super::gateway_file::Reader;
 use super::gateway_tls::TlsKeys;
@@ -21,6 +21,7 @@ impl Reader<'_> {
     /// The store, and whether it is certainly the one in memory: one with a fault is neither that nor shared.
     pub(super) fn store(&self, block: Option<Block<'_>>, faults: &mut Faults) -> (Store, bool) {
         let named = block.as_ref().is_some_and(|block| block.has("url"));
+        let flaws_before = faults.count(Severity::Fault);
         let raw: RawStore = block.map(|block| block.read_partly(faults)).unwrap_or_default();
         let place = raw.url.as_ref().map(Spanned::span);
         let url = raw.url.and_then(|url| self.text(url, faults));
@@ -44,6 +45,8 @@ impl Reader<'_> {
         let store = Store { redis, replicas, tls, budget, prefix };
         if let (Some(span), Some(settings)) = (tls_span.filter(|_| self.secrets), store.redis_settings())
             && settings.tls.is_some()
+            // What was told already would be told again in other words.
+            && faults.count(Severity::Fault) == flaws_before
             && let Err(error) = crate::store::Store::redis(settings)
         {
             faults.fault(self.source, span, error.to_string(), "PEM files, as `openssl x509 -in FILE` reads them");

@@ -10,6 +10,7 @@
 
 mod harness;
 
+mod admin;
 mod basic;
 mod denials;
 mod directory;
@@ -20,6 +21,7 @@ mod login;
 mod observe;
 mod outage;
 mod regressions;
+mod reload;
 mod replies;
 mod routes;
 mod scope;

@@ -24,6 +24,7 @@ pub(crate) struct Builder {
     server: String,
     limits: String,
     ttl: String,
+    keys: String,
     store: String,
     lockout: String,
     upstreams: String,
@@ -54,6 +55,7 @@ impl Gateway {
             server: String::new(),
             limits: String::new(),
             ttl: "20m".into(),
+            keys: format!("keys = [{{ id = \"lab\", secret = {{ env = \"{SECRET_VARIABLE}\" }} }}]"),
             store: "url = \"memory:\"".into(),
             // Out of the way of tests that are about something else.
             lockout: "attempts = 100000\nnetwork_attempts = 100000\nwithin = \"15m\"".into(),
@@ -89,6 +91,12 @@ impl Builder {
     /// How long a token lives.
     pub(crate) fn ttl(mut self, ttl: &str) -> Self {
         self.ttl = ttl.into();
+        self
+    }
+
+    /// Names no token key, so that the gateway makes one at start.
+    pub(crate) fn without_keys(mut self) -> Self {
+        self.keys.clear();
         self
     }
 
@@ -185,7 +193,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, store, lockout, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, keys, store, lockout, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -199,7 +207,7 @@ runtime_dir = "run"
 [token]
 issuer = "portcullis"
 ttl = "{ttl}"
-keys = [{{ id = "lab", secret = {{ env = "{SECRET_VARIABLE}" }} }}]
+{keys}
 
 [store]
 {store}
