@@ -5,13 +5,16 @@
 //! that is the resolver's business.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntCounterVec};
 use serde::{Deserialize, Serialize};
 
+use crate::config::secret::Secret;
 use crate::config::settings;
 use crate::policy::principal::{Account, is_id};
 use crate::store::Session;
@@ -21,7 +24,10 @@ use crate::telemetry::metrics::Metrics;
 pub struct Tokens {
     issuer: String,
     ttl_s: u64,
-    keys: Vec<Key>,
+    /// Replaced whole at a reload.
+    keys: ArcSwap<Vec<Key>>,
+    /// `token_verifications_total`
+    verified: IntCounterVec,
 }
 
 struct Key {
@@ -80,6 +86,8 @@ pub enum Verdict {
     Good(Box<Claims<'static>>),
     /// Ours, and past its `exp`.
     Expired,
+    /// Names a key of ours, but was not signed with it: a guess.
+    Forged,
     /// Not ours; the text is the private cause.
     Bad(&'static str),
 }
@@ -88,13 +96,25 @@ impl Tokens {
     /// From the settings; the first key signs.
     #[must_use]
     pub fn new(settings: &settings::Token, metrics: &Metrics) -> Self {
-        let keys = settings.keys.iter().map(|(id, secret)| Key {
+        let tokens = Self {
+            issuer: settings.issuer.clone(),
+            ttl_s: settings.ttl.as_secs(),
+            keys: ArcSwap::default(),
+            verified: metrics.token_verifications.clone(),
+        };
+        tokens.replace_keys(&settings.keys);
+        tokens
+    }
+
+    /// Signs with the first of these from now on, and believes all of them and no other.
+    pub fn replace_keys(&self, keys: &[(String, Secret)]) {
+        let keys = keys.iter().map(|(id, secret)| Key {
             encoding: EncodingKey::from_secret(secret.reveal()),
             decoding: DecodingKey::from_secret(secret.reveal()),
-            verified: metrics.token_verifications.with_label_values(&[id]),
+            verified: self.verified.with_label_values(&[id]),
             id: id.clone(),
         });
-        Self { issuer: settings.issuer.clone(), ttl_s: settings.ttl.as_secs(), keys: keys.collect() }
+        self.keys.store(Arc::new(keys.collect()));
     }
 
     /// Life of a token in seconds.
@@ -139,7 +159,8 @@ impl Tokens {
     /// # Errors
     /// The private cause.
     pub fn sign(&self, claims: &Claims<'_>) -> Result<String, &'static str> {
-        let key = self.keys.first().ok_or("no token key")?;
+        let keys = self.keys.load();
+        let key = keys.first().ok_or("no token key")?;
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some(key.id.clone());
         jsonwebtoken::encode(&header, claims, &key.encoding).map_err(|_| "the token could not be signed")
@@ -152,40 +173,42 @@ impl Tokens {
         match self.read(token, realm, now) {
             Ok(claims) if claims.exp <= now => Verdict::Expired,
             Ok(claims) => Verdict::Good(Box::new(claims)),
-            Err(cause) => Verdict::Bad(cause),
+            Err(verdict) => verdict,
         }
     }
 
-    fn read(&self, token: &str, realm: &str, now: u64) -> Result<Claims<'static>, &'static str> {
-        let (message, signature) = token.rsplit_once('.').ok_or("not three parts")?;
-        let (header, payload) = message.split_once('.').ok_or("not three parts")?;
+    fn read(&self, token: &str, realm: &str, now: u64) -> Result<Claims<'static>, Verdict> {
+        let (message, signature) = token.rsplit_once('.').ok_or(Verdict::Bad("not three parts"))?;
+        let (header, payload) = message.split_once('.').ok_or(Verdict::Bad("not three parts"))?;
         if payload.contains('.') {
-            return Err("not three parts");
+            return Err(Verdict::Bad("not three parts"));
         }
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| "header is not canonical base64url")?;
-        let header: OwnHeader<'_> = serde_json::from_slice(&header).map_err(|_| "header is not ours")?;
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Verdict::Bad("header is not canonical base64url"))?;
+        let header: OwnHeader<'_> = serde_json::from_slice(&header).map_err(|_| Verdict::Bad("header is not ours"))?;
         if header.alg != "HS256" || header.typ != "JWT" {
-            return Err("alg or typ is not ours");
+            return Err(Verdict::Bad("alg or typ is not ours"));
         }
-        let key = self.keys.iter().find(|key| key.id == header.kid).ok_or("unknown kid")?;
+        let keys = self.keys.load();
+        let key = keys.iter().find(|key| key.id == header.kid).ok_or(Verdict::Bad("unknown kid"))?;
         match crypto::verify(signature, message.as_bytes(), &key.decoding, Algorithm::HS256) {
             Ok(true) => key.verified.inc(),
-            Ok(false) => return Err("wrong signature"),
-            Err(_) => return Err("signature is not canonical base64url"),
+            Ok(false) => return Err(Verdict::Forged),
+            Err(_) => return Err(Verdict::Bad("signature is not canonical base64url")),
         }
-        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| "claims are not canonical base64url")?;
-        let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| "claims are not ours")?;
+        let payload =
+            URL_SAFE_NO_PAD.decode(payload).map_err(|_| Verdict::Bad("claims are not canonical base64url"))?;
+        let claims: Claims<'_> = serde_json::from_slice(&payload).map_err(|_| Verdict::Bad("claims are not ours"))?;
         if claims.iss != self.issuer {
-            return Err("foreign iss");
+            return Err(Verdict::Bad("foreign iss"));
         }
         if claims.aud != realm {
-            return Err("token of another realm");
+            return Err(Verdict::Bad("token of another realm"));
         }
         if !is_id(&claims.jti) || !is_id(&claims.sub) {
-            return Err("jti or sub is no id");
+            return Err(Verdict::Bad("jti or sub is no id"));
         }
         if claims.nbf.is_some_and(|nbf| nbf > now) {
-            return Err("nbf lies in the future");
+            return Err(Verdict::Bad("nbf lies in the future"));
         }
         Ok(claims.into_owned())
     }
@@ -211,7 +234,6 @@ impl Claims<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::secret::Secret;
     use crate::policy::principal::Lineage;
 
     fn tokens(keys: &[(&str, &str)]) -> Tokens {
@@ -266,6 +288,19 @@ mod tests {
         assert!(matches!(both.verify(&token, "r", 1), Verdict::Good(_)));
         let (token, _) = both.issue(&account(), "r", 0).unwrap();
         assert_eq!(old.verify(&token, "r", 1), Verdict::Bad("unknown kid"));
+    }
+
+    #[test]
+    fn replaced_keys_sign_and_verify_at_once() {
+        let tokens = tokens(&[("a", "x")]);
+        let key = |id: &str, letter: &str| (id.to_owned(), Secret::new(letter.repeat(40).into_bytes()));
+        let (old, _) = tokens.issue(&account(), "r", 0).unwrap();
+        tokens.replace_keys(&[key("b", "y"), key("a", "x")]);
+        let (new, _) = tokens.issue(&account(), "r", 0).unwrap();
+        assert!(matches!(tokens.verify(&old, "r", 1), Verdict::Good(_)));
+        tokens.replace_keys(&[key("b", "y")]);
+        assert_eq!(tokens.verify(&old, "r", 1), Verdict::Bad("unknown kid"));
+        assert!(matches!(tokens.verify(&new, "r", 1), Verdict::Good(_)));
     }
 
     #[test]
@@ -335,9 +370,9 @@ mod tests {
             message.to_owned(),
             format!("{token}.a.b"),
             format!(".{token}"),
-            forged(HEADER, &claims(|_| {}), "y"),
         ] {
-            assert!(matches!(tokens.verify(&odd, "r", 200), Verdict::Bad(_)), "{odd}");
+            assert!(matches!(tokens.verify(&odd, "r", 200), Verdict::Bad(_) | Verdict::Forged), "{odd}");
         }
+        assert_eq!(tokens.verify(&forged(HEADER, &claims(|_| {}), "y"), "r", 200), Verdict::Forged);
     }
 }

@@ -10,21 +10,25 @@
 
 mod harness;
 
+mod admin;
 mod basic;
 mod denials;
 mod directory;
 mod faults;
 mod forward;
+mod lockout;
 mod login;
 mod observe;
 mod outage;
 mod regressions;
+mod reload;
 mod replies;
 mod routes;
 mod scope;
 mod secrecy;
 mod sessions;
 mod startup;
+mod timing;
 mod token;
 mod unreadable;
 mod wire;

@@ -24,7 +24,9 @@ pub(crate) struct Builder {
     server: String,
     limits: String,
     ttl: String,
+    keys: String,
     store: String,
+    lockout: String,
     upstreams: String,
     policies: Vec<(String, String)>,
     accounts: String,
@@ -53,7 +55,10 @@ impl Gateway {
             server: String::new(),
             limits: String::new(),
             ttl: "20m".into(),
+            keys: format!("keys = [{{ id = \"lab\", secret = {{ env = \"{SECRET_VARIABLE}\" }} }}]"),
             store: "url = \"memory:\"".into(),
+            // Out of the way of tests that are about something else.
+            lockout: "attempts = 100000\nnetwork_attempts = 100000\nwithin = \"15m\"".into(),
             upstreams: String::new(),
             policies: Vec::new(),
             accounts: Accounts::none().toml(),
@@ -89,6 +94,12 @@ impl Builder {
         self
     }
 
+    /// Names no token key, so that the gateway makes one at start.
+    pub(crate) fn without_keys(mut self) -> Self {
+        self.keys.clear();
+        self
+    }
+
     /// The store's url; `memory:` unless said.
     pub(crate) fn store(self, url: &str) -> Self {
         self.store_with(url, "")
@@ -97,6 +108,12 @@ impl Builder {
     /// The store's url and further lines for `[store]`.
     pub(crate) fn store_with(mut self, url: &str, lines: &str) -> Self {
         self.store = format!("url = \"{url}\"\n{lines}");
+        self
+    }
+
+    /// The whole of `[lockout]`; nobody is locked unless said.
+    pub(crate) fn lockout(mut self, lines: &str) -> Self {
+        self.lockout = lines.into();
         self
     }
 
@@ -176,7 +193,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, store, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, keys, store, lockout, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -190,7 +207,7 @@ runtime_dir = "run"
 [token]
 issuer = "portcullis"
 ttl = "{ttl}"
-keys = [{{ id = "lab", secret = {{ env = "{SECRET_VARIABLE}" }} }}]
+{keys}
 
 [store]
 {store}
@@ -199,9 +216,7 @@ keys = [{{ id = "lab", secret = {{ env = "{SECRET_VARIABLE}" }} }}]
 url = "file:accounts.toml"
 
 [lockout]
-attempts = 100000
-network_attempts = 100000
-within = "15m"
+{lockout}
 
 {upstreams}
 [policies]
@@ -213,7 +228,8 @@ include = [{include}]
         )
     }
 
-    fn place(self) -> Place {
+    /// Writes the files and starts nothing.
+    pub(crate) fn place(self) -> Place {
         let dir = tempfile::Builder::new().prefix("portcullis-test-").tempdir().expect("a directory");
         let admin = ports::free();
         let write =

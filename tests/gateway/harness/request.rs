@@ -57,6 +57,12 @@ impl Request {
         self
     }
 
+    /// Another `Host`, in place of the usual one.
+    pub(crate) fn host(mut self, value: &str) -> Self {
+        self.headers.retain(|(name, _)| name != "Host");
+        self.header("Host", value)
+    }
+
     /// `Authorization: Token …`.
     pub(crate) fn token(self, token: &str) -> Self {
         self.header("Authorization", &format!("Token {token}"))
