@@ -129,11 +129,11 @@ impl Resolver {
                 let found = basic::resolve(&self.directory, key, realm, self.sessions.now_s()).await;
                 self.lockout.settle(key, client, found)
             }
-            Presented::Token(token) => self.token(token, realm).await,
+            Presented::Token(token) => self.token(token, realm, client).await,
         }
     }
 
-    async fn token(&self, token: &str, realm: &str) -> Identity {
+    async fn token(&self, token: &str, realm: &str, client: IpAddr) -> Identity {
         let now = self.sessions.now_s();
         match self.cache.find(token, realm) {
             Some(known) if known.expires <= now => Identity::Expired("exp is past"),
@@ -148,6 +148,10 @@ impl Resolver {
                 match self.tokens.verify(token, realm, now) {
                     Verdict::Good(claims) => self.newcomer(token, realm, &claims, since).await,
                     Verdict::Expired => Identity::Expired("exp is past"),
+                    Verdict::Forged => {
+                        self.lockout.bad_signature(client);
+                        Identity::Invalid("wrong signature")
+                    }
                     Verdict::Bad(cause) => Identity::Invalid(cause),
                 }
             }
