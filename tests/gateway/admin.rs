@@ -208,6 +208,7 @@ fn admin_token_is_asked_for_everything_but_health() {
         let with_token = get(path).header("Authorization", &format!("Bearer {TOKEN}"));
         Client::connect(lab.gateway.admin()).send(&with_token).assert_ok();
     }
+    lab.gateway.admin_get("/nowhere").assert_status(401);
     for path in ["/revocations", "/reload", "/directory/changes"] {
         lab.gateway.admin_json("POST", path, &json!({ "account": "alice" })).assert_status(401);
     }
