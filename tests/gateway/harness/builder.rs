@@ -24,6 +24,7 @@ pub(crate) struct Builder {
     server: String,
     limits: String,
     ttl: String,
+    token: String,
     store: String,
     upstreams: String,
     policies: Vec<(String, String)>,
@@ -53,6 +54,7 @@ impl Gateway {
             server: String::new(),
             limits: String::new(),
             ttl: "20m".into(),
+            token: String::new(),
             store: "url = \"memory:\"".into(),
             upstreams: String::new(),
             policies: Vec::new(),
@@ -86,6 +88,13 @@ impl Builder {
     /// How long a token lives.
     pub(crate) fn ttl(mut self, ttl: &str) -> Self {
         self.ttl = ttl.into();
+        self
+    }
+
+    /// Lines for `[token]`.
+    pub(crate) fn token(mut self, lines: &str) -> Self {
+        self.token.push_str(lines);
+        self.token.push('\n');
         self
     }
 
@@ -176,7 +185,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, store, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, token, store, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -191,6 +200,7 @@ runtime_dir = "run"
 issuer = "portcullis"
 ttl = "{ttl}"
 keys = [{{ id = "lab", secret = {{ env = "{SECRET_VARIABLE}" }} }}]
+{token}
 
 [store]
 {store}

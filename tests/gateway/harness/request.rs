@@ -57,6 +57,12 @@ impl Request {
         self
     }
 
+    /// Another `Host`, in place of the one that is there.
+    pub(crate) fn host(mut self, host: &str) -> Self {
+        self.headers.retain(|(name, _)| name != "Host");
+        self.header("Host", host)
+    }
+
     /// `Authorization: Token …`.
     pub(crate) fn token(self, token: &str) -> Self {
         self.header("Authorization", &format!("Token {token}"))
