@@ -34,7 +34,7 @@ pub trait Listener: Send + Sync {
 /// Where a reader stood when it began: what it read may be kept only if [`Feed::mark`] still says the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// Which subscription: one more each time a new one was confirmed.
+    /// Which subscription: one more each time a new one was confirmed, or something unreadable was heard.
     pub epoch: u64,
     /// How many invalidations were heard.
     pub count: u64,
@@ -96,6 +96,11 @@ impl Feed {
     /// A new subscription was confirmed: until its first beat nothing is believed.
     pub(super) fn begin(&self) {
         self.beat.store(0, Ordering::Release);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Something was said that cannot be read: what was known until now may be wrong.
+    pub(super) fn doubt(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 

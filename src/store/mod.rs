@@ -11,9 +11,12 @@ pub mod feed;
 mod keeper;
 mod link;
 mod memory;
+mod message;
+mod provisional;
 mod redis;
+mod watermark;
 
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 
 use std::future::Future;
@@ -76,6 +79,14 @@ pub enum Revocation<'a> {
     Subtree(&'a str),
 }
 
+impl<'a> Revocation<'a> {
+    fn id(self) -> &'a str {
+        match self {
+            Self::Session(id) | Self::Account(id) | Self::Subtree(id) => id,
+        }
+    }
+}
+
 /// Where a key of the lock-out stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
@@ -132,7 +143,7 @@ impl Store {
     /// The store could not be asked, refused, or no replica confirmed. The session may have been started nevertheless;
     /// nobody is to be given its token.
     pub async fn start_session(&self, session: &Session, keep: u32) -> Result<Vec<Box<str>>, StoreError> {
-        debug_assert!(is_jti(&session.jti), "the caller validates a jti");
+        debug_assert!(is_id(&session.jti) && is_id(&session.sub), "the caller validates ids");
         match self {
             Self::Memory(memory) => Ok(memory.start_session(session, keep)),
             Self::Redis(redis) => redis.start_session(session, keep).await,
@@ -147,7 +158,7 @@ impl Store {
     /// than 64 KiB, another Redis type; the same for a watermark. Otherwise: the store could not be asked, or refused.
     /// Never read as "missing".
     pub async fn session(&self, jti: &str, lineage: &str) -> Result<Found, StoreError> {
-        debug_assert!(is_jti(jti), "the caller validates a jti");
+        debug_assert!(is_id(jti), "the caller validates a jti");
         match self {
             Self::Memory(memory) => Ok(memory.session(jti, lineage)),
             Self::Redis(redis) => redis.session(jti, lineage).await,
@@ -161,7 +172,7 @@ impl Store {
     /// The store could not be asked, refused, or no replica confirmed. After a time-out the session may be gone
     /// nevertheless.
     pub async fn end_session(&self, jti: &str, account: &str) -> Result<bool, StoreError> {
-        debug_assert!(is_jti(jti), "the caller validates a jti");
+        debug_assert!(is_id(jti), "the caller validates a jti");
         match self {
             Self::Memory(memory) => Ok(memory.end_session(jti, account)),
             Self::Redis(redis) => redis.end_session(jti, account).await,
@@ -174,6 +185,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::end_session`]. A revocation that failed has to be repeated.
     pub async fn revoke(&self, revocation: Revocation<'_>) -> Result<bool, StoreError> {
+        debug_assert!(is_id(revocation.id()), "the caller validates ids");
         match self {
             Self::Memory(memory) => Ok(memory.revoke(revocation)),
             Self::Redis(redis) => redis.revoke(revocation).await,
@@ -322,7 +334,7 @@ impl Store {
         let work = async {
             match self {
                 Self::Memory(memory) => memory.sweep_forever().await,
-                Self::Redis(redis) => redis.keep_connected().await,
+                Self::Redis(redis) => redis.run().await,
             }
         };
         tokio::select! {
@@ -333,8 +345,9 @@ impl Store {
     }
 }
 
-/// Whether `text` is a jti: `[A-Za-z0-9._~-]{1,64}`. Without braces, so that it can stand in a cluster hash tag.
-fn is_jti(text: &str) -> bool {
+/// Whether `text` is a jti or the id of an account: `[A-Za-z0-9._~-]{1,64}`. Without braces, so that it can stand in a
+/// cluster hash tag, and without spaces, so that it can stand in a message.
+fn is_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }

@@ -1,19 +1,30 @@
-//! The store's verbs as Redis commands: which keys, which commands, what an answer means. How a command travels is
+//! The store in a Redis server that all gateways share: what its parts share, and where they are. The verbs are in
+//! `sessions`, `records` and `locks`, the subscription in `hearing`, the scripts beside them. How a command travels is
 //! `link`'s part, the connection itself `keeper`'s.
 //!
-//! A user of the server's access lists needs `GETRANGE`, `EXISTS`, `SET` and `DEL` on `{prefix}*`, `PING`, `TIME`, and
-//! `SELECT` where the URL names a database.
+//! A user of the server's access lists needs `+getrange +exists +set +del +zadd +zrem +zcard +zscore +zrange
+//! +zrangebyscore +hget +hmget +hset +hincrby +hdel +hgetall +pexpire +pttl +evalsha +script|load` on `~{prefix}*`,
+//! `+publish +subscribe` on `&{prefix}*`, `+ping +time`, `+wait` for `replicas`, `+info` to have the server's eviction
+//! policy checked, and `+select` where the URL names a database.
+
+mod hearing;
+mod locks;
+mod records;
+mod scripts;
+mod sessions;
 
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use redis::{Client, ConnectionInfo, IntoConnectionInfo, cmd, parse_redis_url};
+use redis::{Client, ConnectionInfo, IntoConnectionInfo, parse_redis_url};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::error::{StoreError, StoreUrlError};
 use super::feed::Feed;
+use super::keeper;
 use super::link::Link;
-use super::{Found, Lock, Revocation, Session, keeper};
 
 /// Where the server is and how long a call may take.
 pub struct RedisSettings {
@@ -33,13 +44,23 @@ impl fmt::Debug for RedisSettings {
     }
 }
 
-/// Sessions in a Redis server, over one connection that all calls share.
+/// Everything in a Redis server, over one connection that all calls share.
 pub struct Redis {
     prefix: String,
+    /// The channel on which gateways announce.
+    invalidations: String,
+    /// The channel on which changes of the directory's records are announced.
+    directory: String,
     budget: Duration,
+    /// How many replicas confirm a login or a revocation.
+    replicas: u8,
     /// Boxed to keep `Store`, whose other backend is small, small.
     link: Box<Link>,
     feed: Feed,
+    /// How the server makes room, once that was asked.
+    eviction: RwLock<Option<Box<str>>>,
+    /// There is a new subscription, and so perhaps another server.
+    renewed: Notify,
 }
 
 impl Redis {
@@ -48,58 +69,21 @@ impl Redis {
         let target = parse_url(&url)?;
         let address = target.addr().to_string();
         let client = Client::open(target).map_err(|_| StoreUrlError::Unparsable)?;
-        Ok(Self { prefix, budget, link: Box::new(Link::new(client, address, budget)), feed: Feed::silent() })
-    }
-
-    pub(super) async fn start_session(&self, session: &Session, _keep: u32) -> Result<Vec<Box<str>>, StoreError> {
-        let deadline = self.deadline();
-        let key = self.session_key(&session.jti);
-        let lifetime_ms = session.record_ends_ms().saturating_sub(self.now_ms());
-        if lifetime_ms == 0 {
-            self.link.ask::<()>(cmd("DEL").arg(key), deadline).await?;
-            return Ok(Vec::new());
-        }
-        let record = serde_json::to_vec(session).map_err(|_| StoreError::Unreadable)?;
-        let lifetime_ms = lifetime_ms.min(LONGEST_LIFE_MS);
-        self.link.ask::<()>(cmd("SET").arg(key).arg(record).arg("PX").arg(lifetime_ms), deadline).await?;
-        Ok(Vec::new())
+        Ok(Self {
+            invalidations: format!("{prefix}invalidations"),
+            directory: format!("{prefix}directory"),
+            prefix,
+            budget,
+            replicas: 0,
+            link: Box::new(Link::new(client, address, budget)),
+            feed: Feed::silent(),
+            eviction: RwLock::default(),
+            renewed: Notify::new(),
+        })
     }
 
     pub(super) async fn time(&self) -> Result<u64, StoreError> {
-        let (seconds, micros): (u64, u64) = self.link.ask(&cmd("TIME"), self.deadline()).await?;
-        Ok(seconds.saturating_mul(1000) + micros / 1000)
-    }
-
-    pub(super) async fn revoke(&self, _revocation: Revocation<'_>) -> Result<bool, StoreError> {
-        Err(StoreError::Unreachable)
-    }
-
-    pub(super) async fn sessions_of(&self, _lineage: &str) -> Result<Vec<Session>, StoreError> {
-        Err(StoreError::Unreachable)
-    }
-
-    pub(super) async fn record(&self, _: &str, _: &str, _: Duration) -> Result<Option<Vec<u8>>, StoreError> {
-        Err(StoreError::Unreachable)
-    }
-
-    pub(super) async fn count_failure(&self, _: &str, _: u32, _: Duration) -> Result<Lock, StoreError> {
-        Err(StoreError::Unreachable)
-    }
-
-    pub(super) async fn locks(&self, _: &[&str]) -> Result<Vec<Lock>, StoreError> {
-        Err(StoreError::Unreachable)
-    }
-
-    pub(super) async fn clear_lock(&self, _: &str) -> Result<(), StoreError> {
-        Err(StoreError::Unreachable)
-    }
-
-    pub(super) async fn note_seen(&self, _: &str, _: &str, _: Duration) -> Result<(), StoreError> {
-        Err(StoreError::Unreachable)
-    }
-
-    pub(super) async fn seen(&self, _: &str, _: &str) -> Result<Option<u64>, StoreError> {
-        Err(StoreError::Unreachable)
+        self.link.time(self.deadline()).await
     }
 
     pub(super) const fn feed(&self) -> &Feed {
@@ -107,28 +91,7 @@ impl Redis {
     }
 
     pub(super) fn eviction_policy(&self) -> Option<Box<str>> {
-        None
-    }
-
-    pub(super) async fn session(&self, jti: &str, _lineage: &str) -> Result<Found, StoreError> {
-        let deadline = self.deadline();
-        let key = self.session_key(jti);
-        // Not GET: a record of any size would come over the connection that every other call waits on.
-        let record: Vec<u8> = self.link.ask(cmd("GETRANGE").arg(&key).arg(0).arg(RECORD_LIMIT), deadline).await?;
-        if record.len() > RECORD_LIMIT {
-            return Err(StoreError::Unreadable);
-        }
-        if record.is_empty() {
-            // What GETRANGE says of a missing key, but also of an empty record, which must not pass for a logout.
-            let records: u64 = self.link.ask(cmd("EXISTS").arg(&key), deadline).await?;
-            return if records == 0 { Ok(Found::Missing) } else { Err(StoreError::Unreadable) };
-        }
-        serde_json::from_slice(&record).map(Found::Live).map_err(|_| StoreError::Unreadable)
-    }
-
-    pub(super) async fn end_session(&self, jti: &str, _account: &str) -> Result<bool, StoreError> {
-        let ended: u64 = self.link.ask(cmd("DEL").arg(self.session_key(jti)), self.deadline()).await?;
-        Ok(ended > 0)
+        self.eviction.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -143,19 +106,14 @@ impl Redis {
         self.link.was_reached()
     }
 
-    pub(super) async fn keep_connected(&self) {
-        keeper::keep(&self.link).await;
+    /// Everything that goes on beside the calls. Never returns.
+    pub(super) async fn run(&self) {
+        tokio::join!(keeper::keep(&self.link), self.hear_forever(), self.watch_eviction());
     }
 
     /// When a call that begins now has to be over.
     fn deadline(&self) -> Instant {
         Instant::now() + self.budget
-    }
-
-    /// The jti stands in literal braces: a cluster puts all keys of one session into one slot by them.
-    fn session_key(&self, jti: &str) -> String {
-        let prefix = &self.prefix;
-        format!("{prefix}session:{{{jti}}}")
     }
 }
 
@@ -184,9 +142,6 @@ fn parse_url(text: &str) -> Result<ConnectionInfo, StoreUrlError> {
     let login = target.redis_settings().clone().set_skip_set_lib_name();
     Ok(target.set_tcp_settings(tcp).set_redis_settings(login))
 }
-
-/// The largest record that is read, in bytes. `GETRANGE` includes its last position, so it brings one byte more.
-const RECORD_LIMIT: usize = 64 * 1024;
 
 /// A hundred years: more than a token lives, less than what Redis refuses as an expiry.
 const LONGEST_LIFE_MS: u64 = 100 * 365 * 24 * 3600 * 1000;

@@ -13,10 +13,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::server::Server;
 use super::clock::RemoteClock;
-use super::{Memory, Session, Store};
+use super::{Found, Memory, Session, Store};
 
 /// Generous: the machine also compiles while it tests. What depends on the budget is in `outage`.
 const CALM: Duration = Duration::from_secs(5);
+
+/// More than any test starts for one account that does not test the limit.
+const KEEP: u32 = 1000;
+
+const LINEAGE: &str = "root/res-7/cus-42";
 
 /// Waits until `holds`, at most `within`.
 async fn eventually(fact: &str, within: Duration, holds: impl Fn() -> bool) {
@@ -47,28 +52,28 @@ mod facts {
 
     pub(super) async fn a_session_comes_back_as_it_was_started(store: Arc<Store>) {
         let session = session("j1.~_-A");
-        store.start_session(&session).await.unwrap();
-        assert_eq!(store.session(&session.jti).await, Ok(Some(session)));
+        store.start_session(&session, KEEP).await.unwrap();
+        assert_eq!(store.session(&session.jti, LINEAGE).await, Ok(Found::Live(session)));
     }
 
-    pub(super) async fn a_missing_session_is_none(store: Arc<Store>) {
-        assert_eq!(store.session("never").await, Ok(None));
+    pub(super) async fn a_missing_session_is_missing(store: Arc<Store>) {
+        assert_eq!(store.session("never", LINEAGE).await, Ok(Found::Missing));
     }
 
     pub(super) async fn ending_a_session_is_true_once(store: Arc<Store>) {
-        store.start_session(&session("j")).await.unwrap();
-        assert_eq!(store.end_session("j").await, Ok(true));
-        assert_eq!(store.end_session("j").await, Ok(false));
-        assert_eq!(store.session("j").await, Ok(None));
+        store.start_session(&session("j"), KEEP).await.unwrap();
+        assert_eq!(store.end_session("j", "cus-42").await, Ok(true));
+        assert_eq!(store.end_session("j", "cus-42").await, Ok(false));
+        assert_eq!(store.session("j", LINEAGE).await, Ok(Found::Missing));
     }
 
     pub(super) async fn of_two_that_end_a_session_one_gets_true(store: Arc<Store>) {
         for round in 0..100 {
             let jti = format!("j{round}");
-            store.start_session(&session(&jti)).await.unwrap();
+            store.start_session(&session(&jti), KEEP).await.unwrap();
             let end = || {
                 let (store, jti) = (Arc::clone(&store), jti.clone());
-                tokio::spawn(async move { store.end_session(&jti).await.unwrap() })
+                tokio::spawn(async move { store.end_session(&jti, "cus-42").await.unwrap() })
             };
             let (one, other) = (end(), end());
             assert_eq!(u8::from(one.await.unwrap()) + u8::from(other.await.unwrap()), 1);
@@ -78,31 +83,31 @@ mod facts {
     pub(super) async fn a_second_start_replaces_the_first(store: Arc<Store>) {
         let first = session("j");
         let second = Session { sub: "res-7".into(), started: first.started + 5, ..session_for("j", 7200) };
-        store.start_session(&first).await.unwrap();
-        store.start_session(&second).await.unwrap();
-        assert_eq!(store.session("j").await, Ok(Some(second)));
-        assert_eq!(store.end_session("j").await, Ok(true));
-        assert_eq!(store.end_session("j").await, Ok(false));
+        store.start_session(&first, KEEP).await.unwrap();
+        store.start_session(&second, KEEP).await.unwrap();
+        assert_eq!(store.session("j", LINEAGE).await, Ok(Found::Live(second)));
+        assert_eq!(store.end_session("j", "cus-42").await, Ok(true));
+        assert_eq!(store.end_session("j", "cus-42").await, Ok(false));
     }
 
     pub(super) async fn a_session_whose_time_is_long_over_leaves_no_record(store: Arc<Store>) {
         let over = Session { expires: system_ms() / 1000 - 3600, ..session("j") };
-        store.start_session(&session("j")).await.unwrap();
-        store.start_session(&over).await.unwrap();
-        assert_eq!(store.session("j").await, Ok(None));
-        assert_eq!(store.end_session("j").await, Ok(false));
+        store.start_session(&session("j"), KEEP).await.unwrap();
+        store.start_session(&over, KEEP).await.unwrap();
+        assert_eq!(store.session("j", LINEAGE).await, Ok(Found::Missing));
+        assert_eq!(store.end_session("j", "cus-42").await, Ok(false));
     }
 
     pub(super) async fn a_session_that_expired_a_moment_ago_is_still_there(store: Arc<Store>) {
         let expired = Session { expires: system_ms() / 1000 - 30, ..session("j") };
-        store.start_session(&expired).await.unwrap();
-        assert_eq!(store.session("j").await, Ok(Some(expired)));
+        store.start_session(&expired, KEEP).await.unwrap();
+        assert_eq!(store.session("j", LINEAGE).await, Ok(Found::Live(expired)));
     }
 
     pub(super) async fn an_expiry_at_the_end_of_time_is_no_error(store: Arc<Store>) {
         let forever = Session { expires: u64::MAX, ..session("j") };
-        store.start_session(&forever).await.unwrap();
-        assert_eq!(store.session("j").await, Ok(Some(forever)));
+        store.start_session(&forever, KEEP).await.unwrap();
+        assert_eq!(store.session("j", LINEAGE).await, Ok(Found::Live(forever)));
     }
 
     pub(super) async fn the_clock_is_within_a_second_of_the_system(store: Arc<Store>) {
@@ -139,7 +144,7 @@ macro_rules! every_backend {
 
 every_backend! {
     a_session_comes_back_as_it_was_started,
-    a_missing_session_is_none,
+    a_missing_session_is_missing,
     ending_a_session_is_true_once,
     of_two_that_end_a_session_one_gets_true,
     a_second_start_replaces_the_first,
@@ -157,13 +162,13 @@ async fn memory_keeps_a_record_for_sixty_seconds_after_its_expiry() {
     let store = Store::Memory(Memory::with_clock(Arc::clone(&now)));
     let session =
         Session { jti: "j".into(), sub: "a".into(), started: 1_000_000_000, expires: 1_000_020, password_mark: 0 };
-    store.start_session(&session).await.unwrap();
+    store.start_session(&session, KEEP).await.unwrap();
     now.store(1_000_079_999, Ordering::Relaxed);
     assert_eq!(store.now_ms(), 1_000_079_999);
-    assert_eq!(store.session("j").await, Ok(Some(session)));
+    assert_eq!(store.session("j", LINEAGE).await, Ok(Found::Live(session)));
     now.store(1_000_080_000, Ordering::Relaxed);
-    assert_eq!(store.session("j").await, Ok(None));
-    assert_eq!(store.end_session("j").await, Ok(false));
+    assert_eq!(store.session("j", LINEAGE).await, Ok(Found::Missing));
+    assert_eq!(store.end_session("j", "cus-42").await, Ok(false));
 }
 
 #[tokio::test]
@@ -173,7 +178,8 @@ async fn memory_sweeps_what_is_over_and_nothing_else() {
     for number in 0..10_000_u64 {
         let jti = format!("j{number}").into();
         let expires = 1_000_000 + number % 2 * 100;
-        memory.start_session(&Session { jti, sub: "a".into(), started: 0, expires, password_mark: 0 });
+        let sub = format!("a{}", number / 10).into();
+        memory.start_session(&Session { jti, sub, started: 0, expires, password_mark: 0 }, KEEP);
     }
     assert_eq!(memory.held(), 10_000);
     memory.sweep().await;
@@ -181,7 +187,8 @@ async fn memory_sweeps_what_is_over_and_nothing_else() {
     now.fetch_add(60_000, Ordering::Relaxed);
     memory.sweep().await;
     assert_eq!(memory.held(), 5_000);
-    assert!(memory.session("j1").is_some() && memory.session("j2").is_none());
+    assert!(matches!(memory.session("j1", ""), Found::Live(_)) && memory.session("j2", "") == Found::Missing);
+    assert_eq!(memory.sessions_of("a0").len(), 5);
     now.fetch_add(100_000, Ordering::Relaxed);
     memory.sweep().await;
     assert_eq!(memory.held(), 0);

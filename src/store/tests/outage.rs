@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use redis::cmd;
 
 use super::server::{Server, store_at};
-use super::{eventually, session};
+use super::{KEEP, LINEAGE, eventually, session};
 use crate::store::link::Link;
-use crate::store::{Store, StoreError};
+use crate::store::{Found, Store, StoreError};
 
 const BUDGET: Duration = Duration::from_millis(100);
 
@@ -21,16 +21,16 @@ const RECOVERY: Duration = Duration::from_secs(2);
 /// Looks a session up; the call may take no longer than its budget, plus 50 ms for a busy machine.
 async fn lookup_in_time(store: &Store) -> Result<bool, StoreError> {
     let begun = Instant::now();
-    let answer = store.session("j").await;
+    let answer = store.session("j", LINEAGE).await;
     let took = begun.elapsed();
     assert!(took <= BUDGET + Duration::from_millis(50), "{answer:?} took {took:?}");
-    answer.map(|found| found.is_some())
+    answer.map(|found| found != Found::Missing)
 }
 
 async fn with_a_session(server: &Server) -> Arc<Store> {
     let store = server.reached_store(BUDGET).await;
     let give_up = Instant::now() + PATIENCE;
-    while store.start_session(&session("j")).await.is_err() {
+    while store.start_session(&session("j"), KEEP).await.is_err() {
         assert!(Instant::now() < give_up);
     }
     store
@@ -46,7 +46,7 @@ async fn a_killed_server_is_unreachable_at_once_and_missed_when_it_is_back() {
     eventually("the store is down", PATIENCE, || !store.is_up()).await;
     let begun = Instant::now();
     for _ in 0..1000 {
-        assert_eq!(store.session("j").await, Err(StoreError::Unreachable));
+        assert_eq!(store.session("j", LINEAGE).await, Err(StoreError::Unreachable));
     }
     assert!(begun.elapsed() < PATIENCE, "without a connection nobody waits");
     assert!(store.was_reached());
@@ -125,7 +125,7 @@ async fn a_wrong_password_is_refused_and_not_up() {
     let none = store_at(format!("redis://127.0.0.1:{}", server.port), BUDGET);
     for (store, refusal) in [(wrong, "AUTH"), (none, "NOAUTH")] {
         let give_up = Instant::now() + PATIENCE;
-        while store.session("j").await == Err(StoreError::Unreachable) {
+        while store.session("j", LINEAGE).await == Err(StoreError::Unreachable) {
             assert!(Instant::now() < give_up, "never refused");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -147,7 +147,7 @@ async fn a_read_only_server_still_reads_and_a_new_connection_is_made() {
     let store = with_a_session(&server).await;
     let seen = connections_received(&server).await;
     let () = server.tell(cmd("REPLICAOF").arg("127.0.0.1").arg(1)).await;
-    assert_eq!(store.start_session(&session("k")).await, Err(StoreError::Refused("READONLY")));
+    assert_eq!(store.start_session(&session("k"), KEEP).await, Err(StoreError::Refused("READONLY")));
     let give_up = Instant::now() + PATIENCE;
     let mut rounds = 0;
     // Every question of ours is a connection too; one more than those is the replacement.
@@ -159,7 +159,7 @@ async fn a_read_only_server_still_reads_and_a_new_connection_is_made() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let () = server.tell(cmd("REPLICAOF").arg("NO").arg("ONE")).await;
-    assert_eq!(store.start_session(&session("k")).await, Ok(()));
+    assert_eq!(store.start_session(&session("k"), KEEP).await, Ok(Vec::new()));
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_server_that_cannot_save_still_reads() {
     server.lose_directory();
     let () = server.tell(&cmd("BGSAVE")).await;
     let give_up = Instant::now() + PATIENCE;
-    while store.start_session(&session("k")).await != Err(StoreError::Refused("MISCONF")) {
+    while store.start_session(&session("k"), KEEP).await != Err(StoreError::Refused("MISCONF")) {
         assert!(Instant::now() < give_up, "the snapshot did not fail");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

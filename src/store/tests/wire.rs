@@ -11,15 +11,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::server::{Server, store_at};
-use super::{CALM, eventually, session, session_for, system_ms};
-use crate::store::{RedisSettings, Session, Store, StoreError, StoreUrlError};
+use super::{CALM, KEEP, LINEAGE, eventually, session, session_for, system_ms};
+use crate::store::{Found, RedisSettings, Revocation, Session, Store, StoreError, StoreUrlError};
 
 #[tokio::test]
 async fn the_redis_record_is_plain_json_under_a_tagged_key_for_sixty_seconds_more() {
     let server = Server::start();
     let store = server.reached_store(CALM).await;
     let session = session_for("j-1", 1200);
-    store.start_session(&session).await.unwrap();
+    store.start_session(&session, KEEP).await.unwrap();
     let key = "portcullis:session:{j-1}";
     let left_ms: u64 = server.tell(cmd("PTTL").arg(key)).await;
     let due_ms = (session.expires + 60) * 1000 - system_ms();
@@ -52,18 +52,18 @@ async fn a_record_that_cannot_be_read_is_unreadable_and_never_missing() {
     ];
     for record in &records {
         let () = server.tell(cmd("SET").arg(key).arg(record)).await;
-        assert_eq!(store.session("j").await, Err(StoreError::Unreadable), "{record:.60}");
+        assert_eq!(store.session("j", LINEAGE).await, Err(StoreError::Unreadable), "{record:.60}");
     }
     let () = server.tell(cmd("DEL").arg(key)).await;
     let () = server.tell(cmd("LPUSH").arg(key).arg("x")).await;
-    assert_eq!(store.session("j").await, Err(StoreError::Unreadable));
+    assert_eq!(store.session("j", LINEAGE).await, Err(StoreError::Unreadable));
     assert!(store.is_up(), "none of this is the connection's fault");
-    assert_eq!(store.end_session("j").await, Ok(true));
+    assert_eq!(store.end_session("j", "cus-42").await, Ok(true));
 
     let newer = r#"{"v":2,"jti":"j","sub":"a","started":1,"expires":2}"#.to_owned();
     for record in [newer, fits(64 * 1024)] {
         let () = server.tell(cmd("SET").arg(key).arg(record)).await;
-        assert!(matches!(store.session("j").await, Ok(Some(_))));
+        assert!(matches!(store.session("j", LINEAGE).await, Ok(Found::Live(_))));
     }
 }
 
@@ -73,23 +73,23 @@ async fn a_dropped_lookup_never_gives_its_answer_to_another() {
     let store = server.reached_store(Duration::from_secs(30)).await;
     let sessions: Vec<Session> = (0..1000).map(|number| session(&format!("j{number}"))).collect();
     for session in &sessions {
-        store.start_session(session).await.unwrap();
+        store.start_session(session, KEEP).await.unwrap();
     }
     let mut lookups = Vec::new();
     for (number, session) in sessions.into_iter().enumerate() {
         let store = Arc::clone(&store);
         lookups.push(tokio::spawn(async move {
             let jti = session.jti.clone();
-            let mut lookup = pin!(store.session(&jti));
+            let mut lookup = pin!(store.session(&jti, LINEAGE));
             if number % 2 == 1 {
-                assert_eq!(lookup.await, Ok(Some(session)));
+                assert_eq!(lookup.await, Ok(Found::Live(session)));
                 return 1;
             }
             // Dropped after one to five polls: queued, being written, or on its way.
             for _ in 0..=number / 2 % 5 {
                 let polled = poll_fn(|context| Poll::Ready(lookup.as_mut().poll(context))).await;
                 if let Poll::Ready(answer) = polled {
-                    assert_eq!(answer, Ok(Some(session)));
+                    assert_eq!(answer, Ok(Found::Live(session)));
                     break;
                 }
                 tokio::task::yield_now().await;
@@ -105,20 +105,41 @@ async fn a_dropped_lookup_never_gives_its_answer_to_another() {
     assert!(store.is_up());
 }
 
+/// What `redis.rs` says that a user of the server's access lists needs.
+fn documented_commands() -> Vec<&'static str> {
+    let header = include_str!("../redis.rs").lines().take_while(|line| line.starts_with("//!"));
+    let words = header.flat_map(|line| line.split([' ', '`', ',']));
+    let commands: Vec<_> = words.filter(|word| word.starts_with('+')).collect();
+    assert!(commands.len() > 20, "{commands:?}");
+    commands
+}
+
 #[tokio::test]
 async fn an_acl_user_and_a_database_in_the_url_are_used() {
     let server = Server::start();
-    let user = ["SETUSER", "gate", "on", ">p%/1", "~portcullis:*", "+getrange", "+exists", "+set", "+del", "+ping"];
-    let () = server.tell(cmd("ACL").arg(&user).arg(&["+time", "+select"])).await;
+    let user = ["SETUSER", "gate", "on", ">p%/1", "~portcullis:*", "&portcullis:*", "+select"];
+    let () = server.tell(cmd("ACL").arg(&user).arg(&documented_commands())).await;
     let url = format!("redis://gate:p%25%2F1@127.0.0.1:{}/3", server.port);
     let store = store_at(url, CALM);
     eventually("the store is up", CALM, || store.is_up()).await;
-    store.start_session(&session("j")).await.unwrap();
-    assert!(store.session("j").await.unwrap().is_some());
-    assert_eq!(store.session("k").await, Ok(None));
-    assert_eq!(store.end_session("j").await, Ok(true));
-    store.start_session(&session("j")).await.unwrap();
+    store.start_session(&session("j"), KEEP).await.unwrap();
+    assert!(store.session("j", LINEAGE).await.unwrap() != Found::Missing);
+    assert_eq!(store.session("k", LINEAGE).await, Ok(Found::Missing));
+    assert_eq!(store.end_session("j", "cus-42").await, Ok(true));
+    store.start_session(&session("j"), KEEP).await.unwrap();
     assert_eq!(server.tell::<u64>(cmd("EXISTS").arg("portcullis:session:{j}")).await, 0, "not in database 0");
+    assert_eq!(store.start_session(&session("k"), 1).await, Ok(vec!["j".into()]), "surplus");
+    assert_eq!(store.sessions_of(LINEAGE).await.map(|sessions| sessions.len()), Ok(1));
+    assert_eq!(store.revoke(Revocation::Account("cus-42")).await, Ok(true));
+    assert_eq!(store.session("k", LINEAGE).await, Ok(Found::Revoked));
+    let failed = store.count_failure("k", 1, CALM).await.unwrap();
+    assert_eq!(store.locks(&["k"]).await, Ok(vec![failed]));
+    store.clear_lock("k").await.unwrap();
+    store.note_seen("k", "here", CALM).await.unwrap();
+    assert!(store.seen("k", "here").await.unwrap().is_some());
+    assert_eq!(store.record("account", "a", CALM).await, Ok(None));
+    eventually("the feed is heard", CALM, || store.feed().is_alive()).await;
+    eventually("the eviction policy is known", CALM, || store.eviction_policy().is_some()).await;
 }
 
 /// Answers PING and TIME like a server whose clock is `ahead_ms` ahead of ours.

@@ -1,0 +1,256 @@
+//! Sessions and watermarks in Redis: a record per session, an index per account, watermarks per account, each in a
+//! slot of its own. `store` calls these verbs of [`Redis`]; the tests of both backends say what they have to do.
+//!
+//! Nothing spans slots, so what takes several steps is ordered such that stopping between any two does no harm: a
+//! login enters the index first and writes its record last, a logout takes the record first and leaves the index last.
+//! An index may name a session that is gone, but no session goes on that its index does not name.
+
+use std::collections::HashSet;
+
+use futures_util::future::try_join_all;
+use redis::{Cmd, FromRedisValue, Script, Value, cmd};
+use tokio::time::Instant;
+
+use super::super::error::StoreError;
+use super::super::feed::News;
+use super::super::message::number;
+use super::super::watermark::{MARK_LIFE_MS, Marks, ids, is_revoked};
+use super::super::{Found, Revocation, Session, is_id};
+use super::records::bounded_read;
+use super::scripts::{END, ENTER, MARK, START};
+use super::{LONGEST_LIFE_MS, Redis};
+
+/// Everything an account's index is made of: the two keys of one slot.
+struct Index {
+    /// jtis by start.
+    starts: String,
+    /// jtis by the end of their records.
+    ends: String,
+}
+
+impl Redis {
+    pub(in super::super) async fn start_session(
+        &self,
+        session: &Session,
+        keep: u32,
+    ) -> Result<Vec<Box<str>>, StoreError> {
+        let deadline = self.deadline();
+        let (jti, account) = (&*session.jti, &*session.sub);
+        let index = self.index(account);
+        if session.record_ends_ms() <= self.now_ms() {
+            self.end_record(jti, deadline).await?;
+            self.leave(&index, &[jti], deadline).await?;
+            return Ok(Vec::new());
+        }
+        let surplus = self.enter(&index, session, keep, deadline).await?;
+        let mut ended = self.end_surplus(&index, &surplus, deadline).await?;
+        if surplus.iter().any(|old| **old == *jti) {
+            if !ended.iter().any(|old| **old == *jti) {
+                ended.push(jti.into());
+            }
+        } else {
+            self.write_record(session, deadline).await?;
+            // A login at the same time may have found this one to be too many before its record was written. It left
+            // the index before its record was looked for, so one of the two sees the other.
+            let entered: Option<Value> = self.link.ask(cmd("ZSCORE").arg(&index.starts).arg(jti), deadline).await?;
+            if entered.is_none() {
+                self.end_record(jti, deadline).await?;
+                ended.push(jti.into());
+            }
+        }
+        for jti in &ended {
+            self.feed.tell(&News::Session(jti));
+        }
+        Ok(ended)
+    }
+
+    pub(in super::super) async fn session(&self, jti: &str, lineage: &str) -> Result<Found, StoreError> {
+        let deadline = self.deadline();
+        let key = self.session_key(jti);
+        let mut commands = vec![bounded_read(&key)];
+        commands.extend(self.mark_reads(lineage));
+        let mut answers = self.link.ask_each(&commands, deadline).await?.into_iter();
+        let record = self.whole(&key, answers.next(), deadline).await?;
+        let Some(record) = record else { return Ok(Found::Missing) };
+        let marks = answers.map(marks).collect::<Result<Vec<_>, _>>()?;
+        let session: Session = serde_json::from_slice(&record).map_err(|_| StoreError::Unreadable)?;
+        if is_revoked(session.started, &marks) { Ok(Found::Revoked) } else { Ok(Found::Live(session)) }
+    }
+
+    pub(in super::super) async fn end_session(&self, jti: &str, account: &str) -> Result<bool, StoreError> {
+        let deadline = self.deadline();
+        let ended = self.end_record(jti, deadline).await?;
+        if ended {
+            self.feed.tell(&News::Session(jti));
+        }
+        // The session is gone, and whoever ended it has to learn that; what stays in the index names nothing.
+        let _ = self.leave(&self.index(account), &[jti], deadline).await;
+        Ok(ended)
+    }
+
+    pub(in super::super) async fn revoke(&self, revocation: Revocation<'_>) -> Result<bool, StoreError> {
+        let (field, account) = match revocation {
+            Revocation::Session(jti) => return self.revoke_session(jti).await,
+            Revocation::Account(id) => ("account", id),
+            Revocation::Subtree(id) => ("subtree", id),
+        };
+        let deadline = self.deadline();
+        let now = self.link.time(deadline).await?.to_string();
+        let life = MARK_LIFE_MS.to_string();
+        let message = format!("{field} {account} ");
+        let args =
+            [field.as_bytes(), now.as_bytes(), life.as_bytes(), self.invalidations.as_bytes(), message.as_bytes()];
+        let mark: Vec<u8> = self.write(&MARK, &[&self.mark_key(account)], &args, deadline).await?;
+        let mark = number(&mark).ok_or(StoreError::Unreadable)?;
+        self.feed.tell(&match revocation {
+            Revocation::Session(jti) => News::Session(jti),
+            Revocation::Account(id) => News::Account(id, mark),
+            Revocation::Subtree(id) => News::Subtree(id, mark),
+        });
+        Ok(true)
+    }
+
+    /// The record tells whose index is to forget the session; ended it is in any case.
+    async fn revoke_session(&self, jti: &str) -> Result<bool, StoreError> {
+        match self.session(jti, "").await {
+            Ok(Found::Live(session)) => self.end_session(jti, &session.sub).await,
+            Ok(Found::Missing | Found::Revoked) | Err(StoreError::Unreadable) => {
+                let ended = self.end_record(jti, self.deadline()).await?;
+                if ended {
+                    self.feed.tell(&News::Session(jti));
+                }
+                Ok(ended)
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    pub(in super::super) async fn sessions_of(&self, lineage: &str) -> Result<Vec<Session>, StoreError> {
+        let deadline = self.deadline();
+        let Some(account) = ids(lineage).next_back() else { return Ok(Vec::new()) };
+        let listing = cmd("ZRANGE").arg(self.index(account).starts).arg(0).arg(-1).take();
+        let listed: Vec<Vec<u8>> = self.link.ask(&listing, deadline).await?;
+        let text = |jti: Vec<u8>| String::from_utf8(jti).ok().filter(|jti| is_id(jti));
+        let keys: Vec<String> = listed.into_iter().filter_map(text).map(|jti| self.session_key(&jti)).collect();
+        let mut commands: Vec<Cmd> = keys.iter().map(|key| bounded_read(key)).collect();
+        commands.extend(self.mark_reads(lineage));
+        let mut answers = self.link.ask_each(&commands, deadline).await?;
+        let marks = answers.split_off(keys.len()).into_iter().map(marks).collect::<Result<Vec<_>, _>>()?;
+        let records = keys.iter().zip(answers).map(|(key, answer)| self.whole(key, Some(answer), deadline));
+        let records = try_join_all(records).await?;
+        let now = self.now_ms();
+        let mut sessions = Vec::with_capacity(records.len());
+        for record in records.into_iter().flatten() {
+            let session: Session = serde_json::from_slice(&record).map_err(|_| StoreError::Unreadable)?;
+            let goes_on = session.expires.saturating_mul(1000) > now && !is_revoked(session.started, &marks);
+            if goes_on && *session.sub == *account {
+                sessions.push(session);
+            }
+        }
+        Ok(sessions)
+    }
+
+    async fn enter(
+        &self,
+        index: &Index,
+        session: &Session,
+        keep: u32,
+        deadline: Instant,
+    ) -> Result<Vec<Box<str>>, StoreError> {
+        let ends = session.record_ends_ms().min(self.now_ms().saturating_add(LONGEST_LIFE_MS));
+        let numbers = [session.started, ends, u64::from(keep), LONGEST_LIFE_MS].map(|number| number.to_string());
+        let mut args = vec![session.jti.as_bytes()];
+        args.extend(numbers.iter().map(String::as_bytes));
+        let surplus: Vec<Vec<u8>> = self.write(&ENTER, &[&index.starts, &index.ends], &args, deadline).await?;
+        Ok(surplus.into_iter().filter_map(|jti| String::from_utf8(jti).ok()).map(String::into_boxed_str).collect())
+    }
+
+    /// Ends sessions of one account that are too many; returns those that were there.
+    async fn end_surplus(
+        &self,
+        index: &Index,
+        surplus: &[Box<str>],
+        deadline: Instant,
+    ) -> Result<Vec<Box<str>>, StoreError> {
+        if surplus.is_empty() {
+            return Ok(Vec::new());
+        }
+        let surplus: Vec<&str> = surplus.iter().map(|jti| &**jti).collect();
+        let first = self.end_records(&surplus, deadline).await?;
+        self.leave(index, &surplus, deadline).await?;
+        // One that was not there may be a login under way, which writes its record last.
+        let not_yet: Vec<&str> = surplus.iter().filter(|jti| !first.contains(*jti)).copied().collect();
+        let second = self.end_records(&not_yet, deadline).await?;
+        let was_there = |jti: &&str| first.contains(jti) || second.contains(jti);
+        Ok(surplus.into_iter().filter(was_there).map(Box::from).collect())
+    }
+
+    /// Ends records side by side; those that were there.
+    async fn end_records<'a>(&self, jtis: &[&'a str], deadline: Instant) -> Result<HashSet<&'a str>, StoreError> {
+        let ends = jtis.iter().map(|jti| self.end_record(jti, deadline));
+        let ended = try_join_all(ends).await?;
+        Ok(jtis.iter().zip(ended).filter(|(_, was_there)| *was_there).map(|(jti, _)| *jti).collect())
+    }
+
+    /// Ends a record; announced by the script. Whether it was there.
+    async fn end_record(&self, jti: &str, deadline: Instant) -> Result<bool, StoreError> {
+        let message = format!("session {jti}");
+        let args = [self.invalidations.as_bytes(), message.as_bytes()];
+        let ended: u64 = self.write(&END, &[&self.session_key(jti)], &args, deadline).await?;
+        Ok(ended > 0)
+    }
+
+    async fn write_record(&self, session: &Session, deadline: Instant) -> Result<(), StoreError> {
+        let record = serde_json::to_vec(session).map_err(|_| StoreError::Unreadable)?;
+        let ends = session.record_ends_ms().to_string();
+        let longest = LONGEST_LIFE_MS.to_string();
+        let args = [&record, ends.as_bytes(), longest.as_bytes()];
+        let _: u64 = self.write(&START, &[&self.session_key(&session.jti)], &args, deadline).await?;
+        Ok(())
+    }
+
+    async fn leave(&self, index: &Index, jtis: &[&str], deadline: Instant) -> Result<(), StoreError> {
+        let leave = |key: &str| cmd("ZREM").arg(key).arg(jtis).take();
+        self.link.ask_each(&[leave(&index.starts), leave(&index.ends)], deadline).await.map(drop)
+    }
+
+    /// A write that has taken place once this is `Ok`, on as many replicas as the settings ask for.
+    async fn write<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        args: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        self.link.run_script_acknowledged(script, keys, args, self.replicas, deadline).await
+    }
+
+    fn mark_reads(&self, lineage: &str) -> impl Iterator<Item = Cmd> {
+        let read = |id| cmd("HMGET").arg(self.mark_key(id)).arg("account").arg("subtree").take();
+        ids(lineage).map(read)
+    }
+
+    /// The jti stands in literal braces: a cluster puts all keys of one session into one slot by them.
+    fn session_key(&self, jti: &str) -> String {
+        format!("{}session:{{{jti}}}", self.prefix)
+    }
+
+    fn mark_key(&self, account: &str) -> String {
+        format!("{}watermark:{{{account}}}", self.prefix)
+    }
+
+    fn index(&self, account: &str) -> Index {
+        let prefix = &self.prefix;
+        let starts = format!("{prefix}sessions:{{{account}}}");
+        let ends = format!("{prefix}sessions-end:{{{account}}}");
+        Index { starts, ends }
+    }
+}
+
+/// The watermarks of one account, as `HMGET` answers.
+fn marks(answer: Value) -> Result<Marks, StoreError> {
+    let (account, subtree): (Option<Vec<u8>>, Option<Vec<u8>>) =
+        redis::from_redis_value(answer).map_err(|_| StoreError::Unreadable)?;
+    let mark = |text: Option<Vec<u8>>| text.map(|text| number(&text).ok_or(StoreError::Unreadable)).transpose();
+    Ok(Marks { account: mark(account)?, subtree: mark(subtree)? })
+}
