@@ -18,6 +18,8 @@ mod forward;
 mod login;
 mod observe;
 mod outage;
+mod outage_network;
+mod outage_server;
 mod regressions;
 mod replies;
 mod routes;

@@ -18,6 +18,7 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod seed;
 pub(crate) mod toxic;
+pub(crate) mod trial;
 pub(crate) mod upstream;
 pub(crate) mod wait;
 

@@ -137,6 +137,11 @@ impl RedisServer {
         RedisClient::connect(self.address).expect("redis-server listens")
     }
 
+    /// The same while it may not listen yet.
+    pub(crate) fn try_connect(&self) -> Option<RedisClient> {
+        RedisClient::connect(self.address)
+    }
+
     /// A field of `INFO`; empty where there is none.
     pub(crate) fn info(&self, field: &str) -> String {
         let Reply::Text(text) = self.command(&["INFO", "all"]) else { panic!("INFO is text") };
