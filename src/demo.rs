@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use http::Response;
@@ -107,8 +108,8 @@ fn accounts() -> Result<(String, Samples), String> {
     }
     let realms = ["ucaas".to_owned(), "cpaas".to_owned()];
     let mut issue = |account, label| {
-        let new = NewCredential { account, realms: &realms, label: Some(label), not_after: None };
-        file.add_credential(&new).map_err(|error| error.to_string())
+        let new = NewCredential { account, realms: &realms, label: Some(label), ..NewCredential::default() };
+        file.add_credential(&new, SystemTime::now()).map_err(|error| error.to_string())
     };
     let tenant = issue("root", "the tenant, for X-Api-Id")?;
     let server = issue("cus-42", "a customer's server")?;

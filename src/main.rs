@@ -45,7 +45,7 @@ fn run(verb: &Verb) -> Result<Exit, Stop> {
             for warning in loaded.warnings.iter() {
                 tracing::warn!("{warning}");
             }
-            App::build(loaded.config, loaded.records, Some(loaded.followed)).map_err(Stop::failed)?
+            App::build(loaded.config, loaded.records, loaded.followed).map_err(Stop::failed)?
         }
         Verb::Demo(args) => {
             start_log("warn");

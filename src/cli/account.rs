@@ -1,18 +1,18 @@
-//! `portcullis account …`: edits the accounts file, comments and order kept.
+//! `portcullis account …`: edits and lists the tree of accounts.
+//!
+//! Called by [`super::run`]. What an edit may do is judged by `directory::edit`; here words are read and answers written.
+
+pub(super) mod source;
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use serde_json::json;
 
+use self::source::{Words, edit, read};
 use super::args::{AccountVerb, FileArgs, Format};
 use super::password::read_password;
-use super::report::{load_or_stop, vocabulary};
 use super::{Done, Exit, Stop};
-use crate::config::diag::suggest;
-use crate::config::load::{Disk, load};
-use crate::directory::edit::{AccountRow, Change, EditError, NewAccount, Status, edit_file, read_file};
-use crate::directory::records::Vocabulary;
+use crate::directory::edit::{AccountRow, Change, NewAccount, Status};
 use crate::identity::password::hash;
 
 /// Runs the verb.
@@ -22,7 +22,8 @@ use crate::identity::password::hash;
 pub fn run(verb: &AccountVerb, out: &mut dyn Write) -> Done {
     match verb {
         AccountVerb::Add { id, role, parent, email, password_stdin, file } => {
-            known_word("role", role, &vocabulary_of(file).roles)?;
+            let words = Words::read(file)?;
+            words.check_role(role)?;
             let password = if *password_stdin {
                 let password = hash(&read_password()?).map_err(Stop::failed)?;
                 Some(password)
@@ -30,76 +31,52 @@ pub fn run(verb: &AccountVerb, out: &mut dyn Write) -> Done {
                 None
             };
             let (parent, email, password) = (parent.as_deref(), email.as_deref(), password.as_deref());
-            edit(file, |accounts| accounts.add_account(&NewAccount { id, role, parent, email, password }))?;
-            writeln!(out, "added {id}")?;
+            edit(file, |accounts| {
+                accounts.judge_roles_by(&words.ranks);
+                accounts.add_account(&NewAccount { id, role, parent, email, password })
+            })?;
+            match parent {
+                Some(parent) => writeln!(out, "added {id}, a {role} below {parent}")?,
+                None => writeln!(out, "added {id}, a {role} without a parent")?,
+            }
         }
         AccountVerb::Suspend { id, file } => status(id, true, file, out)?,
         AccountVerb::Resume { id, file } => status(id, false, file, out)?,
         AccountVerb::Move { id, parent, root: _, file } => {
-            edit(file, |accounts| accounts.move_account(id, parent.as_deref()))?;
-            writeln!(out, "moved {id}; its tokens end, its credentials go on")?;
+            let words = Words::read(file)?;
+            let change = edit(file, |accounts| {
+                accounts.judge_roles_by(&words.ranks);
+                accounts.move_account(id, parent.as_deref())
+            })?;
+            match change {
+                Change::Changed => {
+                    writeln!(out, "moved {id}; tokens of it and of what lies below end, credentials go on")?;
+                }
+                Change::Already => writeln!(out, "{id} was there already")?,
+            }
         }
         AccountVerb::List { format, file } => {
-            let rows = read_file(&path(file)?).map_err(|error| bad(file, &error))?.accounts();
-            list(&rows, *format, out)?;
+            list(&read(file, |accounts| Ok(accounts.accounts()))?, *format, out)?;
         }
     }
     Ok(Exit::Ok)
 }
 
 fn status(id: &str, suspended: bool, file: &FileArgs, out: &mut dyn Write) -> Result<(), Stop> {
-    let change = edit(file, |accounts| accounts.set_status(id, suspended))?;
+    let (change, effective) = edit(file, |accounts| {
+        let change = accounts.set_status(id, suspended)?;
+        let row = accounts.accounts().into_iter().find(|row| row.id == id);
+        Ok((change, row.map(|row| row.effective)))
+    })?;
     let word = if suspended { "suspended" } else { "active" };
     match change {
         Change::Changed => writeln!(out, "{id} is {word}")?,
         Change::Already => writeln!(out, "{id} was {word} already")?,
     }
+    if !suspended && effective == Some(Status::Suspended) {
+        writeln!(out, "It is refused all the same, since an account above it is suspended.")?;
+    }
     Ok(())
-}
-
-/// The accounts file: `--file`, or the one that the settings name.
-///
-/// # Errors
-/// Settings that cannot be read.
-pub(super) fn path(file: &FileArgs) -> Result<PathBuf, Stop> {
-    match &file.file {
-        Some(path) => Ok(path.clone()),
-        None => load_or_stop(&file.config.config).map(|config| config.settings.accounts_file().to_owned()),
-    }
-}
-
-/// What the policies know; nothing when the settings cannot be read, and `check` says why.
-pub(super) fn vocabulary_of(file: &FileArgs) -> Vocabulary {
-    let loading = load(&file.config.config, &Disk { secrets: false });
-    loading.config.as_ref().map(vocabulary).unwrap_or_default()
-}
-
-/// Refuses a name that no policy knows, so that a typing error does not end up in the file.
-///
-/// # Errors
-/// What was perhaps meant.
-pub(super) fn known_word(kind: &str, word: &str, known: &[Box<str>]) -> Result<(), Stop> {
-    if known.is_empty() || known.iter().any(|name| **name == *word) {
-        return Ok(());
-    }
-    let hint = suggest(word, known.iter().map(|name| &**name));
-    Err(Stop::usage(format!("no policy has a {kind} `{word}`; {hint}")))
-}
-
-/// Edits the file.
-///
-/// # Errors
-/// What the file does not allow, with its name in front.
-pub(super) fn edit<T>(
-    file: &FileArgs,
-    change: impl FnOnce(&mut crate::directory::edit::AccountFile) -> Result<T, EditError>,
-) -> Result<T, Stop> {
-    edit_file(&path(file)?, change).map_err(|error| bad(file, &error))
-}
-
-pub(super) fn bad(file: &FileArgs, error: &EditError) -> Stop {
-    let name = path(file).map(|path| format!("{}: ", path.display())).unwrap_or_default();
-    Stop { message: format!("{name}{error}"), exit: Exit::BadFiles }
 }
 
 fn word(status: Status) -> &'static str {

@@ -1,9 +1,15 @@
 //! What can be typed: every verb with its options and an example.
+//!
+//! Called by `main`, which parses, and by each verb for its own options.
+
+mod directory;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+pub use self::directory::{AccountVerb, CredentialVerb, FileArgs, PepperArgs};
 
 /// API gateway for the UCaaS and CPaaS APIs.
 #[derive(Debug, Parser)]
@@ -53,7 +59,7 @@ pub enum Verb {
     /// Edit or list the accounts of the directory.
     #[command(subcommand)]
     Account(AccountVerb),
-    /// Make or list API keys.
+    /// Make, replace, end or list API keys.
     #[command(subcommand)]
     Credential(CredentialVerb),
     /// Print a completion script for a shell.
@@ -169,122 +175,6 @@ pub struct FormatArgs {
     /// How the list is written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-}
-
-/// Which accounts file.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct FileArgs {
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
-    pub config: ConfigArgs,
-    /// The accounts file; by default the one that the settings name.
-    #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-}
-
-/// `account …`
-#[derive(Debug, Subcommand)]
-pub enum AccountVerb {
-    /// Add an account below another one.
-    #[command(
-        after_help = "Example:\n  portcullis account add cus-43 --role customer --parent res-7 --email ops@customer.example --password-stdin"
-    )]
-    Add {
-        /// Its id: 1 to 64 of A-Z a-z 0-9 . _ ~ -
-        id: String,
-        /// One of the realms' roles, like customer.
-        #[arg(long)]
-        role: String,
-        /// The account above it; without one it is a root.
-        #[arg(long)]
-        parent: Option<String>,
-        /// For login.
-        #[arg(long)]
-        email: Option<String>,
-        /// Read a password from standard input and store its hash.
-        #[arg(long, requires = "email")]
-        password_stdin: bool,
-        #[command(flatten)]
-        #[allow(missing_docs, reason = "flattened")]
-        file: FileArgs,
-    },
-    /// Refuse an account and everything below it.
-    Suspend {
-        /// Its id.
-        id: String,
-        #[command(flatten)]
-        #[allow(missing_docs, reason = "flattened")]
-        file: FileArgs,
-    },
-    /// Let a suspended account call again.
-    Resume {
-        /// Its id.
-        id: String,
-        #[command(flatten)]
-        #[allow(missing_docs, reason = "flattened")]
-        file: FileArgs,
-    },
-    /// Put an account, with everything below it, below another one.
-    #[command(
-        after_help = "Examples:\n  portcullis account move cus-42 --parent res-8\n  portcullis account move cus-42 --root"
-    )]
-    Move {
-        /// Its id.
-        id: String,
-        /// The account above it from now on.
-        #[arg(long, required_unless_present = "root", conflicts_with = "root")]
-        parent: Option<String>,
-        /// Make it a root.
-        #[arg(long)]
-        root: bool,
-        #[command(flatten)]
-        #[allow(missing_docs, reason = "flattened")]
-        file: FileArgs,
-    },
-    /// List all accounts as a tree.
-    List {
-        /// How the list is written.
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-        #[command(flatten)]
-        #[allow(missing_docs, reason = "flattened")]
-        file: FileArgs,
-    },
-}
-
-/// `credential …`
-#[derive(Debug, Subcommand)]
-pub enum CredentialVerb {
-    /// Make an API id and key; the key is shown once and stored only as a digest.
-    #[command(
-        after_help = "Example:\n  portcullis credential new --account cus-42 --realm ucaas --label 'billing' --not-after 2027-01-01T00:00:00Z"
-    )]
-    New {
-        /// Whose it is.
-        #[arg(long)]
-        account: String,
-        /// Where it is good; may be repeated. Without one: in every realm.
-        #[arg(long = "realm")]
-        realms: Vec<String>,
-        /// A note shown in `credential list`.
-        #[arg(long)]
-        label: Option<String>,
-        /// Good before this time, like 2027-01-01T00:00:00Z.
-        #[arg(long)]
-        not_after: Option<String>,
-        #[command(flatten)]
-        #[allow(missing_docs, reason = "flattened")]
-        file: FileArgs,
-    },
-    /// List all credentials; keys are never shown.
-    List {
-        /// How the list is written.
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-        #[command(flatten)]
-        #[allow(missing_docs, reason = "flattened")]
-        file: FileArgs,
-    },
 }
 
 /// `completions`

@@ -5,7 +5,9 @@ use std::io::Write;
 use super::args::{CheckArgs, Format};
 use super::report::{Loaded, read_all, summary, write_json, write_text};
 use super::{Done, Exit};
-use crate::config::settings::{Settings, Upstream};
+use crate::config::secret::Secret;
+use crate::config::settings::{Directory, DirectorySource, Limits, Server, Settings, TlsFiles, Upstream};
+use crate::config::value::Period;
 
 /// Runs the verb.
 ///
@@ -38,44 +40,29 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Done {
             "good: {realms} realms, {routes} routes, {tests} tests, revision {revision}; {}",
             summary(&faults)
         )?;
+        if config.settings.accounts_file().is_none() {
+            writeln!(out, "Accounts are not checked: the directory is not a file.")?;
+        }
     }
     Ok(Exit::Ok)
 }
 
 /// In the order and with the names of gateway.toml, as TOML; a secret is shown as its presence.
 fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<()> {
-    let Settings { server, limits, token, store, directory: _, lockout: _, upstreams, reasons } = settings;
-    let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
-    let trusted: Vec<String> = server.trusted_proxies.iter().map(ToString::to_string).collect();
-    let access_log = server.access_log.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
-    writeln!(out, "[server]\nlisten = {listen:?}\nadmin = \"{}\"", server.admin)?;
-    if server.admin_token.is_some() {
-        writeln!(out, "admin_token = \"(redacted)\"")?;
+    let Settings { server, limits, token, store, directory, lockout, upstreams, reasons } = settings;
+    print_server(server, limits, out)?;
+    writeln!(out, "\n[token]\nissuer = {:?}\nttl = \"{}\"", token.issuer, Period(token.ttl))?;
+    writeln!(out, "keys = [{}]\ncache = {}\nstale = \"{}\"", keys(&token.keys), token.cache, Period(token.stale))?;
+    writeln!(out, "sessions_per_account = {}\n", token.sessions_per_account)?;
+    writeln!(out, "[store]\nurl = {:?}\nbudget = \"{}\"", store.shown_url(), Period(store.budget))?;
+    writeln!(out, "prefix = {:?}\nreplicas = {}", store.prefix, store.replicas)?;
+    if let Some(tls) = &store.tls {
+        let files = tls_files(tls, ["ca", "certificate", "key"]);
+        writeln!(out, "tls = {{ {} }}", files.join(", "))?;
     }
-    writeln!(out, "threads = {}\ntrusted_proxies = {trusted:?}", server.threads)?;
-    writeln!(out, "drain = \"{}ms\"\npre_drain = \"{}ms\"", server.drain.as_millis(), server.pre_drain.as_millis())?;
-    writeln!(out, "access_log = {access_log:?}\nlog = {:?}\n\n[server.limits]", server.log)?;
-    for (name, period) in [
-        ("header_timeout", limits.header_timeout),
-        ("body_timeout", limits.body_timeout),
-        ("idle_timeout", limits.idle_timeout),
-    ] {
-        writeln!(out, "{name} = \"{}ms\"", period.as_millis())?;
-    }
-    writeln!(out, "head_size = \"{}B\"\nhead_lines = {}", limits.head_size, limits.head_lines)?;
-    writeln!(out, "target_size = \"{}B\"\nbody_size = \"{}B\"\n", limits.target_size, limits.body_size)?;
-    writeln!(out, "[token]\nissuer = {:?}\nttl = \"{}s\"", token.issuer, token.ttl.as_secs())?;
-    let keys: Vec<String> =
-        token.keys.iter().map(|(id, _)| format!("{{ id = {id:?}, secret = \"(redacted)\" }}")).collect();
-    writeln!(out, "keys = [{}]\n", keys.join(", "))?;
-    let url = store.redis.as_deref().map_or_else(|| "memory:".to_owned(), without_password);
-    writeln!(
-        out,
-        "[store]\nurl = {url:?}\nbudget = \"{}ms\"\nprefix = {:?}\n",
-        store.budget.as_millis(),
-        store.prefix
-    )?;
-    writeln!(out, "[directory]\nurl = \"file:{}\"", settings.accounts_file().display())?;
+    print_directory(directory, out)?;
+    writeln!(out, "\n[lockout]\nattempts = {}", lockout.attempts)?;
+    writeln!(out, "network_attempts = {}\nwithin = \"{}\"", lockout.network_attempts, Period(lockout.within))?;
     print_upstreams(upstreams, out)?;
     for (reason, change) in reasons {
         writeln!(out, "\n[reasons.{reason}]")?;
@@ -90,6 +77,65 @@ fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<(
     }
     Ok(())
 }
+
+fn print_server(server: &Server, limits: &Limits, out: &mut dyn Write) -> std::io::Result<()> {
+    let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
+    let trusted: Vec<String> = server.trusted_proxies.iter().map(ToString::to_string).collect();
+    let access_log = server.access_log.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
+    writeln!(out, "[server]\nlisten = {listen:?}\nadmin = \"{}\"", server.admin)?;
+    if server.admin_token.is_some() {
+        writeln!(out, "admin_token = {REDACTED}")?;
+    }
+    writeln!(out, "threads = {}\ntrusted_proxies = {trusted:?}", server.threads)?;
+    writeln!(out, "drain = \"{}\"\npre_drain = \"{}\"", Period(server.drain), Period(server.pre_drain))?;
+    writeln!(out, "access_log = {access_log:?}\nlog = {:?}\n\n[server.limits]", server.log)?;
+    for (name, period) in [
+        ("header_timeout", limits.header_timeout),
+        ("body_timeout", limits.body_timeout),
+        ("idle_timeout", limits.idle_timeout),
+    ] {
+        writeln!(out, "{name} = \"{}\"", Period(period))?;
+    }
+    writeln!(out, "head_size = \"{}B\"\nhead_lines = {}", limits.head_size, limits.head_lines)?;
+    writeln!(out, "target_size = \"{}B\"\nbody_size = \"{}B\"", limits.target_size, limits.body_size)
+}
+
+fn print_directory(directory: &Directory, out: &mut dyn Write) -> std::io::Result<()> {
+    let url = match &directory.source {
+        DirectorySource::File(path) => format!("file:{}", path.display()),
+        DirectorySource::Redis => "redis:".to_owned(),
+        DirectorySource::Https(calls) => calls.url.clone(),
+    };
+    writeln!(out, "\n[directory]\nurl = {url:?}")?;
+    if let DirectorySource::Https(calls) = &directory.source {
+        if calls.token.is_some() {
+            writeln!(out, "token = {REDACTED}")?;
+        }
+        for line in tls_files(&calls.tls, ["ca", "client_certificate", "client_key"]) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    for (name, period) in [("budget", directory.budget), ("cache", directory.cache), ("negative", directory.negative)] {
+        writeln!(out, "{name} = \"{}\"", Period(period))?;
+    }
+    writeln!(out, "cache_entries = {}\npeppers = [{}]", directory.cache_entries, keys(&directory.peppers))
+}
+
+fn keys(keys: &[(String, Secret)]) -> String {
+    let shown = |(id, _): &(String, Secret)| format!("{{ id = {id:?}, secret = {REDACTED} }}");
+    keys.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// `key = "(900 bytes)"` for what was read; what a private key holds is not even measured.
+fn tls_files(files: &TlsFiles, [ca, certificate, key]: [&str; 3]) -> Vec<String> {
+    let read = |name: &str, bytes: &Option<Vec<u8>>| {
+        bytes.as_ref().map(|bytes| format!("{name} = \"({} bytes)\"", bytes.len()))
+    };
+    let key = files.key.as_ref().map(|_| format!("{key} = {REDACTED}"));
+    [read(ca, &files.ca), read(certificate, &files.certificate), key].into_iter().flatten().collect()
+}
+
+const REDACTED: &str = "\"(redacted)\"";
 
 fn print_upstreams(upstreams: &[Upstream], out: &mut dyn Write) -> std::io::Result<()> {
     for upstream in upstreams {
@@ -106,24 +152,11 @@ fn print_upstreams(upstreams: &[Upstream], out: &mut dyn Write) -> std::io::Resu
             upstream.retries
         )?;
         let times = upstream.timeouts;
-        let [connect, read, write, idle] =
-            [times.connect, times.read, times.write, times.idle].map(|time| time.as_millis());
+        let [connect, read, write, idle] = [times.connect, times.read, times.write, times.idle].map(Period);
         writeln!(
             out,
-            "timeouts = {{ connect = \"{connect}ms\", read = \"{read}ms\", write = \"{write}ms\", idle = \"{idle}ms\" }}"
+            "timeouts = {{ connect = \"{connect}\", read = \"{read}\", write = \"{write}\", idle = \"{idle}\" }}"
         )?;
     }
     Ok(())
-}
-
-/// `redis://user:secret@host` → `redis://user:(redacted)@host`
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((login, host)) => {
-            let user = login.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:(redacted)@{host}")
-        }
-        None => url.to_owned(),
-    }
 }

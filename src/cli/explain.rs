@@ -1,7 +1,7 @@
 //! `portcullis explain`: one request, every check, the reply and the identity headers.
 //!
-//! It judges by the files, with the same ladder as live traffic. Accounts come from the accounts file,
-//! then from the realms' fixtures, then from `--lineage`.
+//! It judges by the files, with the same ladder as live traffic. Accounts come from the accounts file, where the
+//! directory is one, then from the realms' fixtures, then from `--lineage`.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -38,8 +38,17 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
             .ok_or_else(|| Stop::usage(format!("`{header}` is no header; write -H 'Name: value'")))?;
         call.headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let reading = file::read(config.settings.accounts_file(), None, &Vocabulary::default());
-    let records = reading.records.ok_or_else(|| stop(&reading.faults))?;
+    let records = match config.settings.accounts_file() {
+        Some(path) => {
+            let reading = file::read(path, None, &Vocabulary::default());
+            reading.records.ok_or_else(|| stop(&reading.faults))?
+        }
+        None => {
+            let mut errors = anstream::stderr();
+            writeln!(errors, "note: the directory is not a file; accounts come from [fixture] and --lineage alone")?;
+            Records::default()
+        }
+    };
     let mut tree = tree(&config, &records, args)?;
     cast(&mut call, args, &config, &records, &mut tree)?;
     let (permitted, report) = rehearse(&config.snapshot, &tree, &call, |facts, decision| {
@@ -86,9 +95,12 @@ fn cast(call: &mut Call, args: &ExplainArgs, config: &Config, records: &Records,
         return Err(Stop::usage(format!("`{who}` is nobody; write --as ROLE:ACCOUNT, credential:ID or anonymous")));
     };
     if role == "credential" {
-        let accounts = config.settings.accounts_file().display();
-        let credential = records.credential(id);
-        let credential = credential.ok_or_else(|| Stop::usage(format!("{accounts} has no credential `{id}`")))?;
+        let credential = records.credential(id).ok_or_else(|| {
+            Stop::usage(match config.settings.accounts_file() {
+                Some(accounts) => format!("{} has no credential `{id}`", accounts.display()),
+                None => "the directory is not a file, so no credential is known; write --as ROLE:ACCOUNT".to_owned(),
+            })
+        })?;
         call.scheme = Some(Scheme::Basic);
         call.credential = Some(id.into());
         call.caller = records.account(&credential.account).cloned();

@@ -18,26 +18,29 @@ use crate::directory::records::{Records, Vocabulary};
 pub struct Loaded {
     /// Settings and policies.
     pub config: Config,
-    /// Accounts and credentials.
+    /// Accounts and credentials of a `file:` directory; none of another.
     pub records: Records,
     /// The file that they came from.
-    pub followed: Followed,
+    pub followed: Option<Followed>,
     /// The warnings.
     pub warnings: Faults,
 }
 
-/// Reads settings, policies and accounts; the findings come in any case.
+/// Reads settings, policies and the accounts of a `file:` directory; the findings come in any case.
 ///
 /// # Errors
 /// All findings, when one is a fault.
 pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
     let Loading { config, accounts, mut faults } = load(path, &Disk { secrets: true });
-    let Some((accounts, place)) = accounts else { return Err(faults) };
     let known = config.as_ref().map(vocabulary).unwrap_or_default();
-    let reading = file::read(&accounts, Some(&place), &known);
-    faults.append(reading.faults);
-    let followed = Followed { path: accounts, version: reading.version, known };
-    match (config, reading.records) {
+    let (mut records, mut followed) = (Some(Records::default()), None);
+    if let Some((path, place)) = accounts {
+        let reading = file::read(&path, Some(&place), &known);
+        faults.append(reading.faults);
+        records = reading.records;
+        followed = Some(Followed { path, version: reading.version, known });
+    }
+    match (config, records) {
         (Some(config), Some(records)) if !faults.any_fault() => {
             Ok(Loaded { config, records, followed, warnings: faults })
         }
@@ -45,7 +48,7 @@ pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
     }
 }
 
-/// The roles and realms that accounts and credentials may speak of.
+/// The roles, realms and peppers that accounts and credentials may speak of.
 #[must_use]
 pub fn vocabulary(config: &Config) -> Vocabulary {
     let realms = config.snapshot.realms();
@@ -55,7 +58,8 @@ pub fn vocabulary(config: &Config) -> Vocabulary {
             roles.push(role.clone());
         }
     }
-    Vocabulary { roles, realms: realms.iter().map(|realm| realm.name.clone()).collect() }
+    let peppers = config.settings.directory.peppers.iter().map(|(id, _)| id.as_str().into()).collect();
+    Vocabulary { roles, realms: realms.iter().map(|realm| realm.name.clone()).collect(), peppers: Some(peppers) }
 }
 
 /// Settings and policies for a verb that starts no gateway, their faults printed. Secrets are not needed.

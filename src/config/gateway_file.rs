@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,19 +12,18 @@ use toml::Spanned;
 
 use super::block::Block;
 use super::diag::{Faults, Source, suggest};
-use super::raw::{
-    RawDirectory, RawLimits, RawLockout, RawOtlp, RawPolicies, RawServer, RawServerTls, RawStore, RawTimeouts,
-};
+use super::gateway_bounds::Bounds;
+use super::raw::{RawLimits, RawLockout, RawOtlp, RawPolicies, RawServer, RawServerTls, RawTimeouts};
 use super::secret::Secret;
-use super::settings::{Directory, DirectorySource, Limits, Lockout, Server, Settings, Store, beside, is_loopback};
+use super::settings::{Limits, Lockout, Server, Settings, beside, is_loopback};
 use super::value::{Period, SecretSource, Size};
 use crate::policy::route::Timeouts;
-use crate::store::RedisSettings;
 
 /// What `gateway.toml` says: settings, and the policy files that it includes.
 pub(super) struct GatewayFile {
     pub settings: Settings,
-    pub accounts_span: Range<usize>,
+    /// The accounts file of a `file:` directory, and where it is named.
+    pub accounts: Option<(PathBuf, Range<usize>)>,
     pub named_upstreams: Vec<String>,
     pub include: Vec<Spanned<String>>,
 }
@@ -37,10 +36,10 @@ pub(super) fn read(source: &Arc<Source>, secrets: bool, faults: &mut Faults) -> 
     let mut root = Block::parse(source, faults)?;
     let reader = Reader { source, secrets };
     let (server, limits) = reader.server(root.take_table("server", faults), faults);
-    let store = reader.store(root.take_table("store", faults), faults);
+    let (store, in_memory) = reader.store(root.take_table("store", faults), faults);
     let token = reader.token(root.take_table("token", faults), store.redis.is_some(), faults);
-    let (accounts, accounts_span) = reader.directory(root.take_table("directory", faults), faults);
-    reader.lockout(root.take_table("lockout", faults), faults);
+    let (directory, accounts) = reader.directory(root.take_table("directory", faults), in_memory, faults);
+    let lockout = reader.lockout(root.take_table("lockout", faults), faults);
     let upstreams = root.take_named("upstreams", faults);
     let named_upstreams = upstreams.iter().map(|(name, _)| name.get_ref().clone()).collect();
     let upstreams = upstreams.into_iter().filter_map(|(name, block)| reader.upstream(&name, block, faults)).collect();
@@ -52,17 +51,8 @@ pub(super) fn read(source: &Arc<Source>, secrets: bool, faults: &mut Faults) -> 
     }
     let include = reader.policies(root.take_table("policies", faults), faults);
     root.refuse_rest(SECTIONS, faults);
-    let directory = Directory {
-        source: DirectorySource::File(beside(&source.name, &accounts)),
-        budget: Duration::from_millis(200),
-        cache: Duration::from_secs(30),
-        cache_entries: 100_000,
-        negative: Duration::from_secs(5),
-        peppers: Vec::new(),
-    };
-    let lockout = Lockout::default();
     let settings = Settings { server, limits, token: token?, store, directory, lockout, upstreams, reasons };
-    Some(GatewayFile { settings, accounts_span, named_upstreams, include: include? })
+    Some(GatewayFile { settings, accounts, named_upstreams, include: include? })
 }
 
 pub(super) struct Reader<'s> {
@@ -72,7 +62,7 @@ pub(super) struct Reader<'s> {
 }
 
 impl Reader<'_> {
-    fn folder(&self) -> &Path {
+    pub(super) fn folder(&self) -> &Path {
         Path::new(&self.source.name).parent().unwrap_or(Path::new(""))
     }
 
@@ -207,84 +197,13 @@ impl Reader<'_> {
         Limits { header_timeout, body_timeout, idle_timeout, head_size, head_lines, target_size, body_size }
     }
 
-    fn store(&self, block: Option<Block<'_>>, faults: &mut Faults) -> Store {
-        let raw: RawStore = block.map_or_else(RawStore::default, |block| {
-            block.warn_without_effect("store", &["replicas", "tls"], faults);
-            block.read_partly(faults)
-        });
-        let redis = match raw.url {
-            None => None,
-            Some(url) if url.get_ref() == "memory:" => None,
-            Some(url) if url.get_ref().starts_with("redis://") => self.redis(&url, faults),
-            Some(url) => {
-                let planned = ["rediss://", "redis+sentinel://", "redis+cluster://"];
-                let message = match planned.iter().find(|scheme| url.get_ref().starts_with(**scheme)) {
-                    Some(scheme) => format!("`{scheme}` is not built yet"),
-                    None => "no such store".to_owned(),
-                };
-                faults.fault(
-                    self.source,
-                    url.span(),
-                    message,
-                    "this version has \"memory:\" and \"redis://host:port\"",
-                );
-                None
-            }
-        };
-        let budget = self.period(raw.budget, Duration::from_millis(50), faults);
-        let prefix = raw.prefix.map_or_else(|| "portcullis:".to_owned(), Spanned::into_inner);
-        Store { redis, replicas: 0, tls: None, budget, prefix }
-    }
-
-    /// The store itself says whether it can use the URL; nothing is connected yet.
-    fn redis(&self, url: &Spanned<String>, faults: &mut Faults) -> Option<String> {
-        let settings =
-            RedisSettings { url: url.get_ref().clone(), prefix: String::new(), budget: Duration::from_secs(1) };
-        if let Err(error) = crate::store::Store::redis(settings) {
-            faults.fault(
-                self.source,
-                url.span(),
-                error.to_string(),
-                "write \"redis://[user:password@]host:port[/database]\"",
-            );
+    fn lockout(&self, block: Option<Block<'_>>, faults: &mut Faults) -> Lockout {
+        let raw: RawLockout = block.map(|block| block.read_partly(faults)).unwrap_or_default();
+        Lockout {
+            attempts: ATTEMPTS.count(self.source, raw.attempts, faults),
+            network_attempts: NETWORK_ATTEMPTS.count(self.source, raw.network_attempts, faults),
+            within: WITHIN.period(self.source, raw.within, faults),
         }
-        Some(url.get_ref().clone())
-    }
-
-    fn directory(&self, block: Option<Block<'_>>, faults: &mut Faults) -> (String, Range<usize>) {
-        const UNBUILT: &[&str] = &[
-            "budget",
-            "cache",
-            "cache_entries",
-            "negative",
-            "peppers",
-            "token",
-            "client_certificate",
-            "client_key",
-            "ca",
-        ];
-        let default = "policies/accounts.toml";
-        let raw: RawDirectory = block.map_or_else(RawDirectory::default, |block| {
-            block.warn_without_effect("directory", UNBUILT, faults);
-            block.read_partly(faults)
-        });
-        for pepper in &raw.peppers {
-            self.secret(&pepper.secret, faults);
-        }
-        let Some(url) = raw.url else { return (default.to_owned(), 0..0) };
-        if let Some(path) = url.get_ref().strip_prefix("file:").filter(|path| !path.is_empty()) {
-            return (path.to_owned(), url.span());
-        }
-        let planned = url.get_ref().starts_with("redis:") || url.get_ref().starts_with("https://");
-        let message = if planned { "this directory is not built yet" } else { "no such directory" };
-        faults.fault(self.source, url.span(), message, "this version has \"file:PATH\"");
-        (default.to_owned(), url.span())
-    }
-
-    fn lockout(&self, block: Option<Block<'_>>, faults: &mut Faults) {
-        let Some(block) = block else { return };
-        faults.warn(self.source, block.span(), "`[lockout]` has no effect yet", "guessing is not slowed down");
-        block.read::<RawLockout>(faults);
     }
 
     fn policies(&self, block: Option<Block<'_>>, faults: &mut Faults) -> Option<Vec<Spanned<String>>> {
@@ -364,3 +283,13 @@ fn positive(source: &Arc<Source>, value: Option<Spanned<Period>>, default: Durat
         Some(value) => value.into_inner().0,
     }
 }
+
+const ATTEMPTS: Bounds<u32> = Bounds { key: "lockout.attempts", default: 5, least: 1, most: 1_000_000 };
+const NETWORK_ATTEMPTS: Bounds<u32> =
+    Bounds { key: "lockout.network_attempts", default: 100, least: 1, most: 1_000_000 };
+const WITHIN: Bounds<Duration> = Bounds {
+    key: "lockout.within",
+    default: Duration::from_secs(900),
+    least: Duration::from_secs(1),
+    most: Duration::from_secs(86_400),
+};

@@ -69,7 +69,7 @@ impl Files for Disk {
 pub struct Loading {
     /// `None` with a fault.
     pub config: Option<Config>,
-    /// The accounts file, as soon as the settings name one, and where they do.
+    /// The accounts file of a `file:` directory, as soon as the settings name one, and where they do.
     pub accounts: Option<(PathBuf, Place)>,
     /// Faults and warnings.
     pub faults: Faults,
@@ -103,8 +103,7 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
     });
     let source = Arc::new(Source { name: path.display().to_string(), text: without_mark(text.ok()?) });
     let gateway = gateway_file::read(&source, files.reads_secrets(), faults)?;
-    let place = Place { source: Arc::clone(&source), span: gateway.accounts_span };
-    loading.accounts = Some((gateway.settings.accounts_file().to_owned(), place));
+    loading.accounts = gateway.accounts.map(|(path, span)| (path, Place { source: Arc::clone(&source), span }));
     let mut hash = Sha256::new();
     for upstream in &gateway.settings.upstreams {
         hash.update(upstream.name.as_bytes());

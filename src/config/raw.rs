@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{ByteRate, Period, SecretSource, ServerAddress, Size};
+use super::value::{ByteRate, Period, SecretSource, ServerAddress, Size, TextSource};
 
 /// `[server]`
 #[derive(Debug, Default, Deserialize)]
@@ -87,27 +87,26 @@ pub(super) struct RawLimits {
 /// `[token]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(dead_code, reason = "some keys are parsed before they are built")]
 pub(super) struct RawToken {
     /// `iss` of the tokens. Default `"portcullis"`.
     pub issuer: Option<Spanned<String>>,
     /// Life of a token. Default `"20m"`.
     pub ttl: Option<Spanned<Period>>,
     /// Signing keys of at least 32 bytes: the first signs, all verify.
-    pub keys: Option<Spanned<Vec<Spanned<RawTokenKey>>>>,
+    pub keys: Option<Spanned<Vec<Spanned<RawKey>>>>,
     /// Verified tokens that a node keeps. Default 262144.
-    pub cache: Option<u32>,
-    /// How long a known token is honoured while the store is away. Default `"20m"`.
-    pub stale: Option<Period>,
+    pub cache: Option<Spanned<u32>>,
+    /// How long a known token is honoured while the store is away; `"0s"` is not at all. Default `"20m"`.
+    pub stale: Option<Spanned<Period>>,
     /// Sessions of one account; the oldest ends. Default 100.
-    pub sessions_per_account: Option<u32>,
+    pub sessions_per_account: Option<Spanned<u32>>,
 }
 
 /// One of `token.keys`, or of `directory.peppers`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawTokenKey {
-    /// The `kid` of its tokens.
+pub(super) struct RawKey {
+    /// What records name it by: the `kid` of tokens, the pepper of a digest.
     pub id: Spanned<String>,
     /// Its bytes.
     pub secret: Spanned<SecretSource>,
@@ -116,71 +115,67 @@ pub(super) struct RawTokenKey {
 /// `[store]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(dead_code, reason = "some keys are parsed before they are built")]
 pub(super) struct RawStore {
-    /// Default `"memory:"`.
-    pub url: Option<Spanned<String>>,
+    /// Default `"memory:"`. One with a password may come from where secrets come from.
+    pub url: Option<Spanned<TextSource>>,
     /// The longest a request waits for the store. Default `"50ms"`.
     pub budget: Option<Spanned<Period>>,
     /// Of every key. Default `"portcullis:"`.
     pub prefix: Option<Spanned<String>>,
     /// Replicas that must have a login or revocation. Default 0.
-    pub replicas: Option<u8>,
+    pub replicas: Option<Spanned<u32>>,
     /// Authority and client certificate for `rediss:`.
-    pub tls: Option<RawStoreTls>,
+    pub tls: Option<Spanned<RawStoreTls>>,
 }
 
 /// `store.tls`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "parsed from the start; TLS towards the store is not built yet")]
 pub(super) struct RawStoreTls {
     /// PEM of the authority.
-    pub ca: Option<String>,
+    pub ca: Option<Spanned<String>>,
     /// PEM of the client certificate.
-    pub certificate: Option<String>,
+    pub certificate: Option<Spanned<String>>,
     /// PEM of its key.
-    pub key: Option<String>,
+    pub key: Option<Spanned<String>>,
 }
 
 /// `[directory]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(dead_code, reason = "some keys are parsed before they are built")]
 pub(super) struct RawDirectory {
     /// Default `"file:policies/accounts.toml"`.
     pub url: Option<Spanned<String>>,
     /// The longest a request waits for the directory. Default `"200ms"`.
-    pub budget: Option<Period>,
+    pub budget: Option<Spanned<Period>>,
     /// How old a cached record may be where no change feed reaches us. Default `"30s"`.
-    pub cache: Option<Period>,
+    pub cache: Option<Spanned<Period>>,
     /// Records cached. Default 100000.
-    pub cache_entries: Option<u32>,
+    pub cache_entries: Option<Spanned<u32>>,
     /// How long an unknown record is remembered as such. Default `"5s"`.
-    pub negative: Option<Period>,
-    /// Keys of `hmac-sha256:` digests.
-    pub peppers: Vec<RawTokenKey>,
+    pub negative: Option<Spanned<Period>>,
+    /// Keys of `hmac-sha256:` digests, at least 32 bytes each.
+    pub peppers: Vec<Spanned<RawKey>>,
     /// Bearer token for `https:`.
-    pub token: Option<SecretSource>,
+    pub token: Option<Spanned<SecretSource>>,
     /// PEM of our client certificate for `https:`.
-    pub client_certificate: Option<String>,
+    pub client_certificate: Option<Spanned<String>>,
     /// PEM of its key.
-    pub client_key: Option<String>,
+    pub client_key: Option<Spanned<String>>,
     /// PEM of the authority for `https:`.
-    pub ca: Option<String>,
+    pub ca: Option<Spanned<String>>,
 }
 
 /// `[lockout]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(dead_code, reason = "parsed from the start; the lock-out is not built yet")]
 pub(super) struct RawLockout {
     /// Failures of one identifier from one client network. Default 5.
-    pub attempts: Option<u32>,
+    pub attempts: Option<Spanned<u32>>,
     /// Failures of one client network. Default 100.
-    pub network_attempts: Option<u32>,
+    pub network_attempts: Option<Spanned<u32>>,
     /// Failures older than this are forgotten. Default `"15m"`.
-    pub within: Option<Period>,
+    pub within: Option<Spanned<Period>>,
 }
 
 /// `[upstreams.NAME]`

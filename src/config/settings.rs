@@ -2,6 +2,7 @@
 //!
 //! Made by `gateway_file` and its neighbours; plain values from here on, read by `app`.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,18 +36,18 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The accounts file; empty for another directory.
+    /// The accounts file of a `file:` directory.
     #[must_use]
-    pub fn accounts_file(&self) -> &Path {
+    pub fn accounts_file(&self) -> Option<&Path> {
         match &self.directory.source {
-            DirectorySource::File(path) => path,
-            DirectorySource::Redis | DirectorySource::Https(_) => Path::new(""),
+            DirectorySource::File(path) => Some(path),
+            DirectorySource::Redis | DirectorySource::Https(_) => None,
         }
     }
 }
 
 /// `[server]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// For clients.
     pub listen: Vec<SocketAddr>,
@@ -101,8 +102,11 @@ impl Default for Limits {
     }
 }
 
+/// The `kid` of the key that is made at start where no key is named. No key of a file can have it: `:` is in no id.
+pub const RANDOM_KEY_ID: &str = "random:";
+
 /// `[token]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// `iss`
     pub issuer: String,
@@ -119,9 +123,9 @@ pub struct Token {
 }
 
 /// `[store]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Store {
-    /// `None` is memory; otherwise one of the `redis` URLs.
+    /// `None` is memory; otherwise one of the `redis` URLs, which may hold a password: show [`Store::shown_url`].
     pub redis: Option<String>,
     /// Replicas that must have a login or a revocation before it counts.
     pub replicas: u8,
@@ -133,8 +137,55 @@ pub struct Store {
     pub prefix: String,
 }
 
+impl Store {
+    /// The URL for eyes and logs: a password in it is left out.
+    #[must_use]
+    pub fn shown_url(&self) -> String {
+        let Some(url) = self.redis.as_deref() else { return "memory:".to_owned() };
+        let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
+        let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if tail.contains('@') {
+            // Not as URLs are written, so whatever stands before the `@` may be part of a password.
+            return format!("{scheme}://{HIDDEN}");
+        }
+        let authority = match authority.rsplit_once('@') {
+            Some((login, hosts)) => format!("{}:{HIDDEN}@{hosts}", login.split(':').next().unwrap_or_default()),
+            None => authority.to_owned(),
+        };
+        let Some((path, query)) = tail.split_once('?') else { return format!("{scheme}://{authority}{tail}") };
+        let shown = |pair: &str| match pair.split_once('=') {
+            Some((key, _)) if key.contains("password") => format!("{key}={HIDDEN}"),
+            Some(_) | None => pair.to_owned(),
+        };
+        let query: Vec<String> = query.split('&').map(shown).collect();
+        format!("{scheme}://{authority}{path}?{}", query.join("&"))
+    }
+
+    /// Whether a store URL is one with TLS.
+    #[must_use]
+    pub fn speaks_tls(url: &str) -> bool {
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        url.starts_with("rediss://") || query.split('&').any(|pair| pair == "tls=true")
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { redis: _, replicas, tls, budget, prefix } = self;
+        f.debug_struct("Store")
+            .field("url", &self.shown_url())
+            .field("replicas", replicas)
+            .field("tls", tls)
+            .field("budget", budget)
+            .field("prefix", prefix)
+            .finish()
+    }
+}
+
+const HIDDEN: &str = "(redacted)";
+
 /// `[directory]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
     /// Where the records are.
     pub source: DirectorySource,
@@ -151,7 +202,7 @@ pub struct Directory {
 }
 
 /// `directory.url`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DirectorySource {
     /// `file:PATH`
     File(PathBuf),
@@ -162,7 +213,7 @@ pub enum DirectorySource {
 }
 
 /// How the directory's calls are made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryCalls {
     /// Without a slash at its end.
     pub url: String,
@@ -247,4 +298,43 @@ pub fn is_loopback(address: &SocketAddr) -> bool {
 #[must_use]
 pub fn beside(file: &str, path: &str) -> PathBuf {
     Path::new(file).parent().unwrap_or(Path::new("")).join(path)
+}
+
+/// The first key that differs and only a restart can change; `None` when a reload may take `new` over.
+///
+/// Hot, and so never named: `token.keys`, `directory.peppers`, `server.admin_token`, `[lockout]`, `[reasons]`, and what
+/// is no part of the settings, policies and accounts.
+#[must_use]
+pub fn cold_difference(old: &Settings, new: &Settings) -> Option<&'static str> {
+    let server = |settings: &Settings| Server { admin_token: None, ..settings.server.clone() };
+    let [old_server, new_server] = [server(old), server(new)];
+    let differences = [
+        ("server.listen", old_server.listen != new_server.listen),
+        ("server.admin", old_server.admin != new_server.admin),
+        ("server.threads", old_server.threads != new_server.threads),
+        ("server.trusted_proxies", old_server.trusted_proxies != new_server.trusted_proxies),
+        ("server.drain", old_server.drain != new_server.drain),
+        ("server.pre_drain", old_server.pre_drain != new_server.pre_drain),
+        ("server.access_log", old_server.access_log != new_server.access_log),
+        ("server.log", old_server.log != new_server.log),
+        ("a key of [server]", old_server != new_server),
+        ("[server.limits]", old.limits != new.limits),
+        ("token.issuer", old.token.issuer != new.token.issuer),
+        ("token.ttl", old.token.ttl != new.token.ttl),
+        ("token.cache", old.token.cache != new.token.cache),
+        ("token.stale", old.token.stale != new.token.stale),
+        ("token.sessions_per_account", old.token.sessions_per_account != new.token.sessions_per_account),
+        ("store.url", old.store.redis != new.store.redis),
+        ("store.tls, whose reload is not built yet", old.store.tls != new.store.tls),
+        ("store.replicas", old.store.replicas != new.store.replicas),
+        ("store.budget", old.store.budget != new.store.budget),
+        ("store.prefix", old.store.prefix != new.store.prefix),
+        ("directory.url, or a secret of its calls", old.directory.source != new.directory.source),
+        ("directory.budget", old.directory.budget != new.directory.budget),
+        ("directory.cache", old.directory.cache != new.directory.cache),
+        ("directory.cache_entries", old.directory.cache_entries != new.directory.cache_entries),
+        ("directory.negative", old.directory.negative != new.directory.negative),
+        ("[upstreams], whose reload is not built yet", old.upstreams != new.upstreams),
+    ];
+    differences.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
 }

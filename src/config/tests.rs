@@ -7,6 +7,7 @@ use std::path::Path;
 use super::diag::Severity;
 use super::load::{Files, Loading, load};
 
+mod services;
 mod whole;
 
 struct InMemory(HashMap<&'static str, String>);
@@ -85,10 +86,8 @@ fn faults_of_gateway_toml_have_their_places() {
             "[token]\nkeys = [{ id = \"a\", secret = { file = \"/nowhere/x\" } }]",
             "gateway.toml:2:30: fault: cannot read the secret",
         ),
-        ("[store]\nurl = \"redis+cluster://a\"", "gateway.toml:2:7: fault: `redis+cluster://` is not built yet"),
         ("[store]\nurl = \"mysql://a\"", "gateway.toml:2:7: fault: no such store"),
         ("[store]\nurl = \"redis://a\"", "gateway.toml:1:1: fault: `token.keys` is mandatory with a shared store"),
-        ("[directory]\nurl = \"redis:\"", "gateway.toml:2:7: fault: this directory is not built yet"),
         ("[upstreams.b]\nservers = []", "gateway.toml:2:11: fault: `upstreams.b.servers` is empty"),
         ("[upstreams.b]\nservers = [\"a\"]", "gateway.toml:2:12: fault: `a` is not \"host:port\""),
         (

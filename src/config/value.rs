@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
@@ -36,6 +37,20 @@ impl Period {
             _ => return None,
         };
         Some(Self(Duration::from_millis(number.checked_mul(milliseconds)?)))
+    }
+}
+
+/// As it would be written, in the largest unit that fits.
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = self.0.as_millis();
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+        let fits = units.into_iter().find(|(unit, _)| milliseconds >= *unit && milliseconds % unit == 0);
+        match fits {
+            Some((unit, name)) => write!(f, "{}{name}", milliseconds / unit),
+            None if milliseconds == 0 => f.write_str("0s"),
+            None => write!(f, "{milliseconds}ms"),
+        }
     }
 }
 
@@ -155,6 +170,34 @@ impl<'de> Deserialize<'de> for SecretSource {
             }
         }
         deserializer.deserialize_any(Source)
+    }
+}
+
+/// A text that may hold a password: written out, or taken from where secrets come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TextSource {
+    /// As it stands in the file.
+    Written(String),
+    /// Elsewhere.
+    Secret(SecretSource),
+}
+
+impl<'de> Deserialize<'de> for TextSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrSource;
+        impl<'de> Visitor<'de> for TextOrSource {
+            type Value = TextSource;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, { env = \"NAME\" } or { file = \"/path\" }")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<TextSource, E> {
+                Ok(TextSource::Written(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextSource, A::Error> {
+                SecretSource::deserialize(MapAccessDeserializer::new(map)).map(TextSource::Secret)
+            }
+        }
+        deserializer.deserialize_any(TextOrSource)
     }
 }
 
@@ -298,6 +341,9 @@ mod tests {
         assert_eq!(Size::parse("8KiB"), Some(Size(8192)));
         assert_eq!(ByteRate::parse("1KiB/s"), Some(ByteRate(1024)));
         assert_eq!(Rate::parse("600/min"), Some(Rate { count: 600, per: Duration::from_secs(60) }));
+        for text in ["0s", "250ms", "90s", "20m", "1h", "2d"] {
+            assert_eq!(Period::parse(text).unwrap().to_string(), text);
+        }
         for bad in ["", "20", "m", "-1s", "1.5s", "1w", "99999999999999999999s"] {
             assert_eq!(Period::parse(bad), None, "{bad}");
         }

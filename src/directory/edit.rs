@@ -8,31 +8,34 @@
 mod disk;
 mod error;
 mod grammar;
+mod keys;
 mod layout;
 mod list;
+mod rank;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest as _, Sha256};
-use toml_edit::{Array, Document, Item, Table, Value};
+use toml_edit::{Document, Item, Table, Value};
 
 pub use self::disk::{edit_file, read_file};
 pub use self::error::EditError;
+pub use self::grammar::format_time;
+pub use self::keys::{Issued, NewCredential, OldKey, Pepper, Rotated, Rotation};
 pub use self::list::{AccountRow, CredentialRow, Status};
+pub use self::rank::Ranks;
 
-use self::grammar::{check_email, check_name, is_label, is_phc, parse_time};
+use self::grammar::{check_email, check_name, is_phc};
 use self::layout::Block;
 use self::list::status_of;
-use self::tree::{check_depth, nearest};
+use self::tree::check_depth;
 
 /// A parsed `accounts.toml` whose accounts form a tree; every edit keeps it one.
 pub struct AccountFile {
     doc: Document<String>,
+    ranks: Ranks,
 }
 
 /// The account that `account add` writes.
@@ -50,33 +53,12 @@ pub struct NewAccount<'a> {
     pub password: Option<&'a str>,
 }
 
-/// The credential that `credential new` writes.
-#[derive(Clone, Copy, Debug)]
-pub struct NewCredential<'a> {
-    /// An account of the file.
-    pub account: &'a str,
-    /// Realms it is good for; empty writes no `realms`, which means all of them.
-    pub realms: &'a [String],
-    /// One line of text for the operator.
-    pub label: Option<&'a str>,
-    /// RFC 3339 date and time with an offset; the credential has expired from then on.
-    pub not_after: Option<&'a str>,
-}
-
-/// A credential just made. The key exists nowhere else: the file holds only its digest.
-pub struct Issued {
-    /// API ID: 16 random bytes, in hex.
-    pub id: String,
-    /// API KEY: 32 random bytes, in base64url without padding.
-    pub key: String,
-}
-
-/// Whether [`AccountFile::set_status`] had anything to do.
+/// Whether an edit had anything to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The account has the status now.
+    /// It is as asked for now.
     Changed,
-    /// It had the status before; the text is untouched.
+    /// It was so before; the text is untouched.
     Already,
 }
 
@@ -88,7 +70,7 @@ impl AccountFile {
     /// credentials that are not `[[…]]` blocks of plain keys, an id used twice, an unknown parent, a cycle.
     pub fn parse(text: &str) -> Result<Self, EditError> {
         let doc = Document::parse(text.to_owned()).map_err(|e| EditError::unreadable(text, e.span(), e.message()))?;
-        let file = Self { doc };
+        let file = Self { doc, ranks: Ranks::default() };
         file.check_shape()?;
         file.check_tree()?;
         Ok(file)
@@ -97,7 +79,8 @@ impl AccountFile {
     /// Appends an account after the last one.
     ///
     /// # Errors
-    /// An id, role, e-mail or password hash that breaks the grammar or is taken, an unknown parent, a seventeenth level.
+    /// An id, role, e-mail or password hash that breaks the grammar or is taken, an unknown parent, a seventeenth level, a
+    /// role that is not below those above it.
     pub fn add_account(&mut self, new: &NewAccount<'_>) -> Result<(), EditError> {
         check_name("an account", new.id)?;
         check_name("a role", new.role)?;
@@ -108,6 +91,7 @@ impl AccountFile {
         if let Some(parent) = new.parent {
             tree.check_parent(parent)?;
             check_depth(new.id, tree.depth(parent) + 1)?;
+            self.check_rank(new.id, new.role, parent)?;
         }
         let email = new.email.map(|email| self.admit_email(email)).transpose()?;
         if !new.password.is_none_or(is_phc) {
@@ -132,74 +116,42 @@ impl AccountFile {
         if status_of(self.tree().account(id)?) == wanted {
             return Ok(Change::Already);
         }
-        self.set_key(id, "status", if suspended { SUSPENDED } else { ACTIVE })?;
+        let status = Value::from(if suspended { SUSPENDED } else { ACTIVE });
+        self.set_value((ACCOUNT, id), "status", &status, &["id", "role", "parent"])?;
         Ok(Change::Changed)
     }
 
     /// Puts an account and everything below it under another parent; `None` makes it a root.
     ///
     /// # Errors
-    /// An unknown account or parent, a parent inside the account's own subtree, a seventeenth level.
-    pub fn move_account(&mut self, id: &str, parent: Option<&str>) -> Result<(), EditError> {
+    /// An unknown account or parent, a parent inside the account's own subtree, a seventeenth level, a role in the subtree
+    /// that is not below those above it then.
+    pub fn move_account(&mut self, id: &str, parent: Option<&str>) -> Result<Change, EditError> {
         let tree = self.tree();
         let account = tree.account(id)?;
         if string(account, "parent") == parent {
-            return Ok(());
+            return Ok(Change::Already);
         }
         let Some(parent) = parent else {
-            return self.remove_key(id, "parent");
+            self.remove_key(id, "parent")?;
+            return Ok(Change::Changed);
         };
         tree.check_parent(parent)?;
         if tree.climb(parent).any(|above| string(above, "id") == Some(id)) {
             return Err(EditError::Cycle { id: id.to_owned(), parent: parent.to_owned() });
         }
         check_depth(id, tree.depth(parent) + tree.height(id))?;
-        self.set_key(id, "parent", parent)
+        self.check_subtree_ranks(id, parent)?;
+        self.set_value((ACCOUNT, id), "parent", &Value::from(parent), &["id", "role"])?;
+        Ok(Change::Changed)
     }
 
-    /// Makes a credential and appends its block, which holds the key's SHA-256 only, after the last credential.
-    ///
-    /// The digest is over the key as a caller sends it: the 43 bytes of its base64url text.
+    /// Refuses an id that no account has.
     ///
     /// # Errors
-    /// An unknown account, a realm, label or time that breaks the grammar, or no random bytes from the system.
-    pub fn add_credential(&mut self, new: &NewCredential<'_>) -> Result<Issued, EditError> {
-        self.tree().account(new.account)?;
-        for realm in new.realms {
-            check_name("a realm", realm)?;
-        }
-        if !new.label.is_none_or(is_label) {
-            return Err(EditError::BadLabel);
-        }
-        let not_after = new.not_after.map(parse_time).transpose()?;
-        let issued = Issued { id: hex(&random::<16>()?), key: URL_SAFE_NO_PAD.encode(random::<32>()?) };
-
-        let mut block = Block::new(CREDENTIAL);
-        block.string("id", Some(&issued.id));
-        block.string("account", Some(new.account));
-        block.string("key", Some(&format!("sha256:{}", hex(&Sha256::digest(&issued.key)))));
-        if !new.realms.is_empty() {
-            block.value("realms", Value::from(Array::from_iter(new.realms)));
-        }
-        if let Some(time) = not_after {
-            block.value("not_after", Value::from(time));
-        }
-        block.string("label", new.label);
-        self.append(&block)?;
-        Ok(issued)
-    }
-
-    /// Removes a credential's block and the comments that touch it; the neighbours keep theirs.
-    ///
-    /// # Errors
-    /// [`EditError::UnknownCredential`].
-    pub fn revoke_credential(&mut self, id: &str) -> Result<(), EditError> {
-        let found = self.blocks(CREDENTIAL).find(|block| string(block, "id") == Some(id));
-        let Some(extent) = found.and_then(|block| self.extent(block)) else {
-            let known = self.blocks(CREDENTIAL).filter_map(|block| string(block, "id"));
-            return Err(EditError::UnknownCredential { near: nearest(id, known) });
-        };
-        self.remove(extent)
+    /// [`EditError::UnknownAccount`].
+    pub fn check_account(&self, id: &str) -> Result<(), EditError> {
+        self.tree().account(id).map(drop)
     }
 
     /// The file as it is to be written.
@@ -242,25 +194,8 @@ impl fmt::Debug for NewAccount<'_> {
     }
 }
 
-/// Without the key.
-impl fmt::Debug for Issued {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Issued").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
 fn string<'a>(block: &'a Table, key: &str) -> Option<&'a str> {
     block.get(key).and_then(Item::as_str)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn random<const N: usize>() -> Result<[u8; N], EditError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(EditError::Random)?;
-    Ok(bytes)
 }
 
 const ACCOUNT: &str = "account";

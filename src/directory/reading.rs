@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 use toml::Spanned;
 use toml::value::Datetime;
 
-use super::records::{Credential, Records, User, Vocabulary, canonical_email};
+use super::proof::Proof;
+use super::records::{Credential, LastUsed, Records, User, Vocabulary, canonical_email};
 use crate::config::block::Block;
 use crate::config::diag::{Faults, Source, suggest};
 use crate::policy::principal::{Account, Lineage, MAX_LEVELS, is_id};
@@ -64,7 +65,7 @@ struct RawCredential {
     id: Spanned<String>,
     /// Whose it is.
     account: Spanned<String>,
-    /// `sha256:` and 64 hexadecimal digits, over the bytes of the API key.
+    /// Over the bytes of the API key: `sha256:` and 64 hexadecimal digits, or `hmac-sha256:`, the id of a pepper, `:`, digits.
     key: Spanned<String>,
     /// Where it is good. Default: in every realm.
     realms: Option<Vec<String>>,
@@ -233,7 +234,7 @@ impl Reader<'_, '_> {
             let message = format!("credential `{}` is good in no realm", raw.id.get_ref());
             self.faults.warn(self.source, raw.id.span(), message, "leave `realms` out, or name one");
         }
-        let digest = self.digest(&raw.key);
+        let proof = self.proof(&raw.key);
         let not_before = raw.not_before.and_then(|time| self.time(&time));
         let until = raw.not_after.as_ref().map_or(0..0, Spanned::span);
         let not_after = raw.not_after.and_then(|time| self.time(&time));
@@ -245,28 +246,34 @@ impl Reader<'_, '_> {
                 "the key would never be good",
             );
         }
-        let Some(digest) = digest else { return };
+        let Some(proof) = proof else { return };
         let id: Arc<str> = raw.id.get_ref().as_str().into();
         let account = raw.account.get_ref().as_str().into();
-        let credential = Credential { id: Arc::clone(&id), account, digest, realms: raw.realms, not_before, not_after };
+        let realms = raw.realms;
+        let last_used = LastUsed::default();
+        let credential = Credential { id: Arc::clone(&id), account, proof, realms, not_before, not_after, last_used };
         if records.credentials.insert(Arc::clone(&id), Arc::new(credential)).is_some() {
             self.faults.fault(self.source, raw.id.span(), format!("API id `{id}` stands twice"), "");
         }
     }
 
     /// The value is never repeated: a key pasted by mistake would end up in a log.
-    fn digest(&mut self, key: &Spanned<String>) -> Option<[u8; 32]> {
-        let hint = "write \"sha256:\" and 64 hexadecimal digits; `portcullis credential new` does it";
-        let digest = key.get_ref().strip_prefix("sha256:").and_then(parse_digest);
-        if digest.is_none() {
-            let message = if key.get_ref().starts_with("hmac-sha256:") {
-                "peppers are not built yet, so this key cannot be checked"
-            } else {
-                "`key` is no digest of an API key"
-            };
+    fn proof(&mut self, key: &Spanned<String>) -> Option<Proof> {
+        let Some(proof) = Proof::parse(key.get_ref()) else {
+            let message = "`key` is no digest of an API key";
+            let hint = "write \"sha256:\" and 64 hexadecimal digits; `portcullis credential new` does it";
             self.faults.fault(self.source, key.span(), message, hint);
+            return None;
+        };
+        if let Some((pepper, known)) = proof.pepper().zip(self.known.peppers.as_ref())
+            && !known.iter().any(|known| **known == *pepper)
+        {
+            let near = suggest(pepper, known.iter().map(|known| &**known));
+            let hint = format!("add it to `peppers` in [directory], or rotate the credential; {near}");
+            let message = format!("`peppers` in [directory] has no `{pepper}`");
+            self.faults.fault(self.source, key.span(), message, hint.trim_end_matches("; "));
         }
-        digest
+        Some(proof)
     }
 
     fn time(&mut self, time: &Spanned<Datetime>) -> Option<i64> {
@@ -314,17 +321,6 @@ fn line_up(account: &RawAccount, by_id: &HashMap<&str, &RawAccount>) -> Result<(
 fn mark(password: &str) -> u64 {
     let digest = Sha256::digest(password.as_bytes());
     digest.iter().take(8).fold(0, |mark, byte| (mark << 8) | u64::from(*byte))
-}
-
-fn parse_digest(hex: &str) -> Option<[u8; 32]> {
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(digest)
 }
 
 fn seconds(time: &Datetime) -> Option<i64> {

@@ -5,26 +5,50 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 
+use super::proof::Proof;
 use crate::policy::principal::Account;
 
 /// An API id with what proves its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Credential {
     /// The API id.
     pub id: Arc<str>,
     /// Whose it is.
     pub account: Box<str>,
-    /// SHA-256 of the API key's bytes.
-    pub digest: [u8; 32],
+    /// What proves its key.
+    pub proof: Proof,
     /// `None`: good everywhere.
     pub realms: Option<Vec<String>>,
     /// Seconds since the epoch.
     pub not_before: Option<i64>,
     /// Seconds since the epoch.
     pub not_after: Option<i64>,
+    /// When its key was used last; handed on from record to record.
+    pub last_used: LastUsed,
+}
+
+/// When something was used last, by this process. Copies share it.
+#[derive(Clone, Debug, Default)]
+pub struct LastUsed(Arc<AtomicU64>);
+
+impl LastUsed {
+    /// Notes a use: seconds since the epoch.
+    pub fn note(&self, now: u64) {
+        // Most uses fall into a second that is noted already; only reading keeps the cache line shared.
+        if self.0.load(Ordering::Relaxed) != now {
+            self.0.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Seconds since the epoch; `None` when it was not used since the process began.
+    #[must_use]
+    pub fn seconds(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds > 0)
+    }
 }
 
 impl Credential {
@@ -84,6 +108,20 @@ impl Records {
         self.credentials.get(id)
     }
 
+    /// All credentials, in no order.
+    pub fn credentials(&self) -> impl Iterator<Item = &Arc<Credential>> {
+        self.credentials.values()
+    }
+
+    /// Credentials that both hold go on with the earlier one's use.
+    pub(super) fn take_over_uses(&mut self, earlier: &Records) {
+        for (id, credential) in &mut self.credentials {
+            if let Some(known) = earlier.credentials.get(id) {
+                Arc::make_mut(credential).last_used = known.last_used.clone();
+            }
+        }
+    }
+
     /// A user by the canonical e-mail.
     #[must_use]
     pub fn user(&self, email: &str) -> Option<&Arc<User>> {
@@ -91,13 +129,15 @@ impl Records {
     }
 }
 
-/// The roles and realms that policies have; empty lists say nothing.
+/// The roles and realms that policies have, where empty lists say nothing, and the peppers of the settings.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
     /// Of all realms together.
     pub roles: Vec<Box<str>>,
     /// Their names.
     pub realms: Vec<Box<str>>,
+    /// The ids of `directory.peppers`; `None` where the settings are not known.
+    pub peppers: Option<Vec<Box<str>>>,
 }
 
 /// ASCII, at most 254, one `@` with something on both sides, no blanks; lower-cased, never trimmed.

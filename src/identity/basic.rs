@@ -1,21 +1,14 @@
-//! API id and key against the directory: RFC 7617, digests compared in constant time.
+//! API id and key against the directory: RFC 7617; what a key is compared with is the directory's.
 //!
 //! Called by the resolver. An unknown id does the work of a known one.
-
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
 use super::identified;
 use crate::directory::{Directory, Unavailable};
 use crate::policy::credential::{ApiKey, Scheme};
 use crate::policy::principal::Identity;
 
-/// What an unknown id is compared with; no key has this digest, short of a broken SHA-256.
-const NOBODY: [u8; 32] = [0; 32];
-
 /// Whose credential it is. `now` in seconds since the epoch, by the store's clock.
 pub(super) async fn resolve(directory: &Directory, key: &ApiKey, realm: &str, now: u64) -> Identity {
-    let presented: [u8; 32] = Sha256::digest(key.key()).into();
     let known = match key.id() {
         Some(id) => match directory.credential(id).await {
             Ok(known) => known,
@@ -23,8 +16,7 @@ pub(super) async fn resolve(directory: &Directory, key: &ApiKey, realm: &str, no
         },
         None => None,
     };
-    let expected = known.as_ref().map_or(&NOBODY, |credential| &credential.digest);
-    let proved = bool::from(presented.ct_eq(expected));
+    let proved = directory.proves(known.as_deref(), key.key());
     let Some(credential) = known.filter(|_| proved) else {
         return Identity::Invalid("unknown API id or wrong key");
     };
@@ -34,6 +26,7 @@ pub(super) async fn resolve(directory: &Directory, key: &ApiKey, realm: &str, no
     if !credential.is_current(i64::try_from(now).unwrap_or(i64::MAX)) {
         return Identity::Expired("the credential is outside its validity period");
     }
+    credential.last_used.note(now);
     match directory.account(&credential.account).await {
         Err(Unavailable(cause)) => Identity::DirectoryUnavailable(cause),
         Ok(Some(account)) => identified(account, Scheme::Basic, credential.id.clone()),

@@ -8,6 +8,7 @@ use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
@@ -20,8 +21,8 @@ pub struct Known {
     realm: Box<str>,
     /// The session id.
     pub jti: Arc<str>,
-    /// The account as the token and its session describe it.
-    pub account: Arc<Account>,
+    /// The account as the token and its session describe it; the directory's own record, so that it costs nothing here.
+    account: ArcSwap<Account>,
     /// Seconds since the epoch.
     pub expires: u64,
     /// Milliseconds since the epoch, by the store's clock.
@@ -39,7 +40,7 @@ impl Known {
             text: text.into(),
             realm: realm.into(),
             jti,
-            account,
+            account: ArcSwap::new(account),
             expires: times.expires,
             started: times.started,
             epoch: AtomicU64::new(epoch),
@@ -58,12 +59,23 @@ impl Known {
         self.epoch.store(epoch, Ordering::Release);
     }
 
+    /// The account as the token and its session describe it.
+    #[must_use]
+    pub fn account(&self) -> Guard<Arc<Account>> {
+        self.account.load()
+    }
+
+    /// Takes over a record that says the same of the account: after a reload, the old one must not live on here.
+    pub fn adopt(&self, account: &Arc<Account>) {
+        self.account.store(Arc::clone(account));
+    }
+
     fn is_hit_by(&self, news: &News<'_>) -> bool {
         match *news {
             News::Session(jti) => *self.jti == *jti,
-            News::Account(id, until) => self.started <= until && self.account.lineage.id() == id,
+            News::Account(id, until) => self.started <= until && self.account().lineage.id() == id,
             News::Subtree(id, until) => {
-                self.started <= until && self.account.lineage.as_str().split('/').any(|known| known == id)
+                self.started <= until && self.account().lineage.as_str().split('/').any(|known| known == id)
             }
             News::Record(..) | News::Lock(..) => false,
         }

@@ -139,7 +139,7 @@ impl Resolver {
             self.counters.hit.inc();
             return Ok(());
         }
-        let account = &known.account;
+        let account = Arc::clone(&known.account());
         let reading = self.read(&known.jti, account.lineage.as_str(), self.cache.since(feed)).await;
         match reading.found {
             Ok(Found::Live(session))
@@ -165,19 +165,21 @@ impl Resolver {
 
     /// Who holds a token that can be believed: role, place and status as the directory has them now.
     async fn holder(&self, known: &Known) -> Identity {
-        let account = match self.directory.account(known.account.lineage.id()).await {
+        let then = Arc::clone(&known.account());
+        let account = match self.directory.account(then.lineage.id()).await {
             Ok(Some(account)) => account,
             Ok(None) => return Identity::Revoked(ACCOUNT_GONE),
             Err(Unavailable(cause)) => return Identity::DirectoryUnavailable(cause),
         };
         // The same record, in nearly every case.
-        if !Arc::ptr_eq(&account, &known.account) {
-            if account.lineage != known.account.lineage {
+        if !Arc::ptr_eq(&account, &then) {
+            if account.lineage != then.lineage {
                 return Identity::Revoked(ACCOUNT_MOVED);
             }
-            if account.password_mark != known.account.password_mark {
+            if account.password_mark != then.password_mark {
                 return Identity::Revoked(PASSWORD_CHANGED);
             }
+            known.adopt(&account);
         }
         identified(account, Scheme::Token, Arc::clone(&known.jti))
     }

@@ -1,6 +1,8 @@
 //! The directory is hot and is read on every request: what changes in `accounts.toml` changes running sessions and
 //! credentials within seconds (contract section 4).
 
+mod cli;
+
 use std::time::Duration;
 
 use crate::harness::accounts::{Accounts, key_of};

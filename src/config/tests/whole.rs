@@ -24,9 +24,7 @@ fn every_key_without_effect_is_warned_of() {
     let gateway = format!(
         "[server]\nproxy_protocol = true\nruntime_dir = \"x\"\n[server.tls]\nlisten = []\ncertificate = \"c\"\nkey = \"k\"\n\
          [server.limits]\nconnections = 1\nper_network = 1\ntotal_timeout = \"1s\"\nmin_rate = \"1KiB/s\"\nupgrade_lifetime = \"1h\"\n\
-         upgrade_idle = \"5m\"\n[token]\ncache = 1\nstale = \"1s\"\nsessions_per_account = 1\n[store]\nreplicas = 1\ntls = {{}}\n\
-         [directory]\nbudget = \"1s\"\ncache = \"1s\"\ncache_entries = 1\nnegative = \"1s\"\nclient_certificate = \"c\"\nclient_key = \"k\"\n\
-         ca = \"c\"\ntoken = {{ env = \"X\" }}\npeppers = []\n[lockout]\nattempts = 1\n[otlp]\nendpoint = \"e\"\n\
+         upgrade_idle = \"5m\"\n[otlp]\nendpoint = \"e\"\n\
          [upstreams.b]\nservers = [\"a:1\"]\nbalance = \"account_hash\"\nhttp = \"2\"\ntls = {{ server_name = \"x\" }}\n\
          health = {{ path = \"/\" }}\neject = {{ failures = 1, for = \"1s\" }}\nretry_budget = 0.1\n\
          breaker = {{ failures = 1, within = \"1s\", open_for = \"1s\" }}\n{}candidate = []\nsample = 0.5\n",
@@ -48,21 +46,6 @@ fn every_key_without_effect_is_warned_of() {
         "server.limits.min_rate",
         "server.limits.upgrade_lifetime",
         "server.limits.upgrade_idle",
-        "token.cache",
-        "token.stale",
-        "token.sessions_per_account",
-        "store.replicas",
-        "store.tls",
-        "directory.budget",
-        "directory.cache",
-        "directory.cache_entries",
-        "directory.negative",
-        "directory.client_certificate",
-        "directory.client_key",
-        "directory.ca",
-        "directory.token",
-        "directory.peppers",
-        "[lockout]",
         "[otlp]",
         "upstreams.b.balance",
         "upstreams.b.http",

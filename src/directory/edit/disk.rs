@@ -79,7 +79,7 @@ fn lock(path: &Path) -> Result<File, EditError> {
         .truncate(false)
         .mode(PRIVATE)
         .open(&beside)
-        .map_err(EditError::io("open the lock file", &beside))?;
+        .map_err(EditError::making("open the lock file", &beside))?;
     if let Ok(owner) = fs::metadata(path) {
         // A lock file that root made would keep the owner of the accounts out. Nobody else may give it away.
         let _ = give(&file, &owner);
@@ -123,7 +123,8 @@ fn replace(path: &Path, text: &str) -> Result<(), EditError> {
 /// Writes `text` down to the disk with the mode and owner of the file it is to replace.
 fn write(temporary: &Path, text: &str, model: &Path) -> Result<(), EditError> {
     let failed = |e| EditError::io("write", temporary)(e);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(temporary).map_err(failed)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(temporary);
+    let mut file = file.map_err(EditError::making("write", temporary))?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     match fs::metadata(model) {
         Ok(old) => {

@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::grammar::SAMPLE_TIME;
+use super::grammar::LABEL_LENGTH;
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -77,16 +77,69 @@ pub enum EditError {
     /// The password is not a hash.
     #[error("the password is not a PHC string; make one with `portcullis password`")]
     BadPassword,
-    /// The label is empty or holds control characters.
-    #[error("the label cannot be written on one line; leave out control characters, or the label if it is empty")]
-    BadLabel,
+    /// A label breaks the grammar.
+    #[error("the label {why}; write 1 to {LABEL_LENGTH} printable characters, or leave it out")]
+    BadLabel {
+        /// The rule it breaks.
+        why: &'static str,
+    },
     /// A time is not RFC 3339.
-    #[error("{text:?} is not a time ({why}); write one like {SAMPLE_TIME}")]
+    #[error("{text:?} is not a time ({why}); write one like {sample}")]
     BadTime {
         /// The time asked for.
         text: String,
         /// What is wrong with it.
         why: String,
+        /// How it should look.
+        sample: String,
+    },
+    /// The end of a credential is past.
+    #[error("{text} is past, so the key would never be good; give a later time, or none for a key without an end")]
+    Past {
+        /// The time asked for.
+        text: String,
+    },
+    /// The end of a credential is not after its begin.
+    #[error("a key that begins at {from} and ends at {until} would never be good; give a later end")]
+    NeverGood {
+        /// The begin asked for.
+        from: String,
+        /// The end asked for.
+        until: String,
+    },
+    /// A credential to rotate begins only after it would end.
+    #[error(
+        "that credential is not good before {from}; `credential revoke` it, and make another with `credential new`"
+    )]
+    NotGoodYet {
+        /// Its begin.
+        from: String,
+    },
+    /// The end of the overlap is a time that cannot be written.
+    #[error("the overlap ends too far in the future; give a shorter one, like 24h")]
+    FarOverlap,
+    /// A pepper has no secret to work with.
+    #[error("the secret of pepper `{id}` is empty; fill it with `openssl rand -hex 32`, or choose another pepper")]
+    BadPepper {
+        /// Its id.
+        id: String,
+    },
+    /// A role stands where its realm does not allow it.
+    #[error(
+        "`{id}` is a {role} and cannot be below `{above}`, a {above_role}: in realm `{realm}` the role {role} is not below \
+         {above_role}; choose a parent further up in `portcullis account list`, or a lower role"
+    )]
+    Rank {
+        /// The account that does not fit: the one asked for, or one below it.
+        id: String,
+        /// Its role.
+        role: String,
+        /// The account it would be below.
+        above: String,
+        /// The role of that one.
+        above_role: String,
+        /// The realm whose ladder says so.
+        realm: String,
     },
     /// The new parent is the account itself or lies below it.
     #[error("`{parent}` lies inside the subtree of `{id}`; move `{parent}` out of it first, or choose another parent")]
@@ -123,6 +176,17 @@ pub enum EditError {
         /// Its group id.
         gid: u32,
     },
+    /// No file can be made beside the accounts.
+    #[error(
+        "cannot write in the directory {}: {source}; an edit puts a lock file and the new file there, so run it as a user \
+         who may, or give this one the right to", .path.display()
+    )]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file operation failed.
     #[error("cannot {doing} {}: {source}", .path.display())]
     Io {
@@ -144,6 +208,18 @@ impl EditError {
             line: before.matches('\n').count() + 1,
             column: before[line_begin..].trim_start_matches('\u{feff}').chars().count() + 1,
             what: what.to_owned(),
+        }
+    }
+
+    /// For a file that could not be made: the directory is to blame where it takes none.
+    pub(super) fn making(doing: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| match (source.kind(), file.parent()) {
+            (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, Some(directory))
+                if !file.exists() =>
+            {
+                Self::Directory { path: directory.to_owned(), source }
+            }
+            _ => Self::io(doing, file)(source),
         }
     }
 

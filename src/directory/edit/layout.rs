@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use toml_edit::{Item, RawString, Table, Value};
 
-use super::AccountFile;
 use super::error::EditError;
+use super::{AccountFile, string};
 
 /// A block about to be appended.
 pub(super) struct Block {
@@ -51,17 +51,25 @@ impl AccountFile {
         self.insert_lines(at, &format!("{above}{}{below}", block.lines))
     }
 
-    /// Gives an account a string: in place of the one it has, else on a line of its own where the key usually stands.
-    pub(super) fn set_key(&mut self, id: &str, key: &str, value: &str) -> Result<(), EditError> {
+    /// Gives the block `(kind, id)` a value: in place of the one it has, else on a line of its own below the last of the
+    /// keys `earlier` that it has.
+    pub(super) fn set_value(
+        &mut self,
+        (kind, id): (&'static str, &str),
+        key: &str,
+        value: &Value,
+        earlier: &[&str],
+    ) -> Result<(), EditError> {
         let text = self.doc.raw();
-        let account = self.tree().account(id)?;
-        let value = Value::from(value).to_string();
-        if let Some(old) = account.get(key).and_then(Item::span) {
-            return self.splice(old, &value);
+        let found = self.blocks(kind).find(|block| string(block, "id") == Some(id));
+        let Some(block) = found else {
+            return Err(self.fault(None, &format!("there is no {kind} to write `{key}` into")));
+        };
+        if let Some(old) = block.get(key).and_then(Item::span) {
+            return self.splice(old, &value.to_string());
         }
-        let earlier = ["id", "role", "parent"].into_iter().take_while(|other| *other != key);
-        let Some((start, end)) = earlier.filter_map(|other| entry(account, other)).last() else {
-            return Err(self.fault(None, &format!("the account `{id}` has no line to write `{key}` under")));
+        let Some((start, end)) = earlier.iter().filter_map(|other| entry(block, other)).next_back() else {
+            return Err(self.fault(None, &format!("the {kind} has no line to write `{key}` under")));
         };
         let indent = &text[line_start(text, start)..start];
         let line = format!("{indent}{key} = {value}\n");
@@ -139,7 +147,7 @@ impl AccountFile {
     fn splice(&mut self, range: Range<usize>, with: &str) -> Result<(), EditError> {
         let mut text = self.doc.raw().to_owned();
         text.replace_range(range, with);
-        *self = Self::parse(&text)?;
+        self.doc = Self::parse(&text)?.doc;
         Ok(())
     }
 }

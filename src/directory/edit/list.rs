@@ -4,11 +4,12 @@
 //! digest.
 
 use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use toml_edit::{Datetime, Item, Table, Value};
 
 use super::grammar::unix_seconds;
+use super::keys::{read_digest, seconds};
 use super::{ACCOUNT, ACTIVE, AccountFile, CREDENTIAL, string};
 
 /// May an account call?
@@ -54,6 +55,8 @@ pub struct CredentialRow {
     pub not_before: Option<String>,
     /// RFC 3339.
     pub not_after: Option<String>,
+    /// Id of the pepper that its digest was made with; `None` for a plain digest.
+    pub pepper: Option<String>,
     /// The operator's note.
     pub label: Option<String>,
     /// `not_after` is reached.
@@ -87,7 +90,7 @@ impl AccountFile {
 
     /// The credentials in the file's order, with what has expired at `now`.
     pub fn credentials(&self, now: SystemTime) -> Vec<CredentialRow> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = seconds(now);
         let row = |block| {
             let time = |key| Table::get(block, key).and_then(Item::as_datetime);
             let realms = block.get("realms").and_then(Item::as_array);
@@ -97,8 +100,9 @@ impl AccountFile {
                 realms: realms.map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
                 not_before: time("not_before").map(Datetime::to_string),
                 not_after: time("not_after").map(Datetime::to_string),
+                pepper: string(block, "key").and_then(|key| read_digest(key).ok().flatten()).map(str::to_owned),
                 label: string(block, "label").map(str::to_owned),
-                expired: time("not_after").and_then(unix_seconds).is_some_and(|end| i128::from(now) >= i128::from(end)),
+                expired: time("not_after").and_then(unix_seconds).is_some_and(|end| now >= end),
             })
         };
         self.blocks(CREDENTIAL).filter_map(row).collect()

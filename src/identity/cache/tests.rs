@@ -27,7 +27,7 @@ fn a_token_is_found_by_its_whole_text_and_in_its_realm_only() {
     let (cache, store) = (Cache::new(100), store());
     keep(&cache, &store, known("h.p.s", "j", "a/b", 1, 10));
     let found = cache.find("h.p.s", "r").unwrap();
-    assert_eq!((&*found.jti, found.account.lineage.id(), found.expires), ("j", "b", 10));
+    assert_eq!((&*found.jti, found.account().lineage.id(), found.expires), ("j", "b", 10));
     for (token, realm) in [("h.p.t", "r"), ("h.p.s", "q"), ("h.p.", "r"), ("", "r")] {
         assert!(cache.find(token, realm).is_none(), "{token} in {realm}");
     }

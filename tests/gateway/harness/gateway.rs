@@ -165,6 +165,11 @@ impl Gateway {
         read(self.place.dir.path(), OPERATIONAL_LOG)
     }
 
+    /// The directory it was started in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.place.dir.path()
+    }
+
     /// Replaces a file of its directory in one step, as an editor or a ConfigMap does.
     pub(crate) fn replace_file(&self, name: &str, text: &str) {
         let path = self.place.dir.path();

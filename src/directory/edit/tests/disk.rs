@@ -179,7 +179,7 @@ fn only_an_added_account_begins_a_file() {
     let missing = |error: Option<EditError>| assert!(matches!(error, Some(EditError::Missing { .. })), "{error:?}");
     missing(edit_file(&lab.file, suspend).err());
     missing(edit_file(&lab.file, |file| file.move_account("a", None)).err());
-    missing(edit_file(&lab.file, |file| file.add_credential(&credential("a"))).err());
+    missing(edit_file(&lab.file, |file| file.add_credential(&credential("a"), now())).err());
     missing(edit_file(&lab.file, |file| file.revoke_credential("a")).err());
     missing(edit_file(&lab.file, |file| Ok(file.accounts())).err());
     missing(read_file(&lab.file).err());

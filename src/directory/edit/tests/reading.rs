@@ -1,7 +1,5 @@
 //! What is read from a file, and which files are not read.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use toml_edit::Datetime;
 
 use super::super::grammar::unix_seconds;
@@ -81,6 +79,7 @@ fn times_are_counted_like_everyone_does() {
 #[test]
 fn faults_name_line_and_column() {
     let block = "[[account]]\nid = \"a\"\nrole = \"r\"\n";
+    let key = keyed("[[credential]]\nid='c'\naccount='a'\n");
     let cases = [
         ("x = 1\ny = ", 2, 5, "value"),
         ("[account]\nid = \"a\"", 1, 1, "[[account]]"),
@@ -94,9 +93,22 @@ fn faults_name_line_and_column() {
         (&format!("{block}[account.more]\nx = 1"), 4, 1, "plain keys"),
         (&format!("{block}more.x = 1"), 4, 1, "plain keys"),
         (&format!("{block}[[credential]]\nid = \"c\""), 4, 1, "no `account`"),
-        ("[[credential]]\nid = \"c\"\naccount = \"a\"\nnot_after = \"2027\"", 4, 13, "not_after"),
-        ("[[credential]]\nid = \"c\"\naccount = \"a\"\nnot_before = 2027-01-01", 4, 14, "not_before"),
-        ("[[credential]]\nid = \"c\"\naccount = \"a\"\nrealms = [1]", 4, 10, "realms"),
+        (&format!("{block}[[credential]]\nid='c'\naccount='a'"), 4, 1, "no `key`"),
+        (&format!("{key}not_after = \"2027\""), 5, 13, "not_after"),
+        (&format!("{key}not_before = 2027-01-01"), 5, 14, "not_before"),
+        (&format!("{key}not_before = 2027-01-01T00:00:00Z\nnot_after = 2027-01-01T01:00:00+01:00"), 6, 13, "later"),
+        (&format!("{key}realms = [1]"), 5, 10, "realms"),
+        (&format!("{key}realm = [\"a\"]"), 5, 9, "`realm` is no key of [[credential]]"),
+        (&format!("{block}mail = \"a@b\""), 4, 8, "`mail` is no key of [[account]]"),
+        (&format!("{block}email = \"a\""), 4, 9, "not an e-mail"),
+        (&format!("{block}email = \"a@b\"\n[[account]]\nid = \"b\"\nrole = \"r\"\nemail = \"A@B\""), 8, 9, "twice"),
+        (&format!("{block}password = \"secret\""), 4, 12, "PHC"),
+        ("[[account]]\nid = \"a b\"\nrole = \"r\"", 2, 6, "A-Z a-z"),
+        ("[[account]]\nid = \"a\"\nrole = \"\"", 3, 8, "A-Z a-z"),
+        (&key.replace("id='c'", "id='c c'"), 2, 4, "API ID"),
+        (&key.replace("sha256:", "sha1:"), 4, 5, "no digest"),
+        (&key, 3, 9, "no account `a`"),
+        ("[[accounts]]\nid = \"a\"", 1, 1, "`accounts` has no meaning"),
     ];
     for (text, line, column, word) in cases {
         let (at_line, at_column, what) = fault(text);
@@ -122,6 +134,10 @@ fn no_fault_repeats_what_the_file_holds_in_secret() {
         format!("[[credential]]\nid = 1\nkey = \"sha256:{secret}\""),
         format!("[[credential]]\nkey = \"{secret}\"\nkey = \"{secret}\""),
         format!("[[credential]]\nkey = '{secret}' '{secret}'"),
+        format!("[[credential]]\nid='c'\naccount='a'\nkey = '{secret}'"),
+        format!("[[credential]]\nid='c'\naccount='a'\nkey = 'hmac-sha256:{secret}:{secret}'"),
+        format!("[[credential]]\nid='{secret}+'\naccount='a'\nkey = 'x'"),
+        format!("[[account]]\nid='c'\nrole='a'\npassword = '{secret}'"),
     ];
     for text in broken {
         let error = AccountFile::parse(&text).err().unwrap();
@@ -132,7 +148,7 @@ fn no_fault_repeats_what_the_file_holds_in_secret() {
 #[test]
 fn a_key_given_for_an_api_id_is_not_repeated() {
     let mut file = open(FILE);
-    let issued = file.add_credential(&credential("root")).unwrap();
+    let issued = file.add_credential(&credential("root"), now()).unwrap();
     let error = file.revoke_credential(&issued.key).err().unwrap();
     assert!(!format!("{error} {error:?}").contains(&issued.key));
 }

@@ -36,7 +36,7 @@ fn add(new: NewAccount<'_>) -> EditError {
 
 #[track_caller]
 fn issue(new: NewCredential<'_>) -> EditError {
-    refusal(FILE, |file| file.add_credential(&new))
+    refusal(FILE, |file| file.add_credential(&new, now()))
 }
 
 #[test]
@@ -87,10 +87,33 @@ fn times_and_labels_outside_the_grammar_are_refused() {
         let error = issue(NewCredential { not_after: Some(time), ..credential("root") });
         assert!(matches!(error, EditError::BadTime { .. }), "{time:?}: {error}");
     }
-    for label in ["", "two\nlines", "\u{1b}[31m"] {
+    let long = "ä".repeat(201);
+    for label in ["", "  ", "two\nlines", "\u{1b}[31m", "a\u{202e}b", &long] {
         let error = issue(NewCredential { label: Some(label), ..credential("root") });
-        assert!(matches!(error, EditError::BadLabel), "{label:?}: {error}");
+        assert!(matches!(error, EditError::BadLabel { .. }), "{label:?}: {error}");
     }
+    let longest = NewCredential { label: Some(&long[2..]), ..credential("root") };
+    drop(open(FILE).add_credential(&longest, now()).unwrap());
+}
+
+#[test]
+fn a_time_without_an_offset_is_refused_with_the_remedy() {
+    let say = |time| issue(NewCredential { not_after: Some(time), ..credential("root") }).to_string();
+    let local = say("2027-01-01 08:00:00");
+    assert!(local.contains("no offset") && local.ends_with("write one like 2027-01-01T08:00:00Z for UTC"), "{local}");
+    assert!(say("2027-01-01").ends_with("write one like 2027-01-01T00:00:00Z"));
+}
+
+#[test]
+fn a_key_that_would_never_be_good_is_not_made() {
+    let from = Some("2027-01-01T01:00:00+01:00");
+    let error =
+        issue(NewCredential { not_before: from, not_after: Some("2027-01-01T00:00:00Z"), ..credential("root") });
+    assert!(matches!(error, EditError::NeverGood { .. }), "{error}");
+    let error = issue(NewCredential { not_after: Some("2026-01-01T00:00:00Z"), ..credential("root") });
+    assert!(matches!(error, EditError::Past { .. }), "{error}");
+    let next = NewCredential { not_after: Some("2026-01-01T00:00:01Z"), ..credential("root") };
+    drop(open(FILE).add_credential(&next, now()).unwrap());
 }
 
 #[test]
@@ -101,7 +124,7 @@ fn unknown_names_come_with_the_nearest_known_one() {
     assert_eq!(far, "no account `nobody`; `portcullis account list` shows those there are");
     let parent = say(refusal(FILE, |file| file.add_account(&account("x", Some("rot")))));
     assert_eq!(parent, "no account `rot` to be the parent; did you mean `root`?");
-    let issue = say(refusal(FILE, |file| file.add_credential(&credential("cus-24"))));
+    let issue = say(refusal(FILE, |file| file.add_credential(&credential("cus-24"), now())));
     assert!(issue.ends_with("did you mean `cus-42`?"), "{issue}");
     let revoke = say(refusal(FILE, |file| file.revoke_credential("aaab")));
     assert_eq!(revoke, "no credential has that API ID; did you mean `aaaa`?");
