@@ -35,7 +35,7 @@ packages-run: check-tools
 	@bash .ci/packages cc=gcc cmake=cmake make=make
 
 packages-test: check-tools
-	@bash .ci/packages cc=gcc cmake=cmake make=make redis-server=redis-server
+	@bash .ci/packages cc=gcc cmake=cmake make=make redis-server=redis-server openssl=openssl
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -199,7 +199,7 @@ fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
         None => Store::memory(),
         Some(url) => {
             let (url, prefix) = (url.clone(), settings.prefix.clone());
-            Store::redis(RedisSettings { url, prefix, budget: settings.budget })?
+            Store::redis(RedisSettings { url, prefix, budget: settings.budget, replicas: 0, tls: None })?
         }
     })
 }

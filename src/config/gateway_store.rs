@@ -102,7 +102,13 @@ fn flaw(url: &str) -> Option<(String, &'static str)> {
     const KNOWN: &str = "write \"memory:\", \"redis://host:port\", \"rediss://…\", \"redis+sentinel://h1,h2/name\" or \
                          \"redis+cluster://h1,h2\"";
     if url.starts_with("redis://") {
-        let settings = RedisSettings { url: url.to_owned(), prefix: String::new(), budget: Duration::from_secs(1) };
+        let settings = RedisSettings {
+            url: url.to_owned(),
+            prefix: String::new(),
+            budget: Duration::from_secs(1),
+            replicas: 0,
+            tls: None,
+        };
         let error = crate::store::Store::redis(settings).err()?;
         return Some((error.to_string(), "write \"redis://[user:password@]host:port[/database]\""));
     }

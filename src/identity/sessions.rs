@@ -139,6 +139,7 @@ impl Sessions {
             StoreError::TimedOut => "the store did not answer within its budget",
             StoreError::Refused(_) => "the store refused the command",
             StoreError::Unreadable => "the session record is unreadable",
+            StoreError::Unacknowledged => "too few replicas of the store confirmed the write",
         }
     }
 }

@@ -20,6 +20,9 @@ pub enum StoreError {
     /// There is a record, but it is not what it should be.
     #[error("the record in the store cannot be read")]
     Unreadable,
+    /// The write was made, but too few replicas confirmed it within the budget: a failover may lose it.
+    #[error("too few replicas of the store confirmed the write")]
+    Unacknowledged,
 }
 
 impl StoreError {
@@ -30,31 +33,47 @@ impl StoreError {
             Self::TimedOut => "timeout",
             Self::Refused(_) => "refused",
             Self::Unreadable => "unreadable",
+            Self::Unacknowledged => "unacknowledged",
         }
     }
 }
 
-/// Why a store URL cannot be used. None repeats the URL, which may hold a password.
+/// Why a store cannot be used as it is configured. None repeats the URL, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum StoreUrlError {
     /// Another scheme, or none.
-    #[error("the store URL has to begin with redis://")]
+    #[error("the store URL has to begin with redis://, rediss://, redis+sentinel:// or redis+cluster://")]
     Scheme,
     /// Not a URL: an odd port, or a reserved character in the password that is not percent-encoded.
     #[error("the store URL cannot be read; reserved characters in a password have to be percent-encoded")]
     Unparsable,
-    /// No host, a wildcard address, or port 0.
-    #[error("the store URL needs a host to connect to")]
+    /// No host, a wildcard address, port 0, or several hosts where there can be one.
+    #[error("the store URL needs a host to connect to; several, with commas, only for Sentinel and Cluster")]
     Host,
-    /// A path that is not one database number.
-    #[error("the path of the store URL has to be a database number, as in redis://host/0")]
+    /// A path that is not one database number; for a cluster, one that is not 0.
+    #[error("the path of the store URL has to be a database number, as in redis://host/0; a cluster has only 0")]
     Database,
+    /// A Sentinel URL without the name under which the sentinels know the primary.
+    #[error("a Sentinel URL needs the primary's name, as in redis+sentinel://host:26379/name")]
+    Primary,
     /// A user without a password: Redis would be asked as nobody, in silence.
     #[error("the store URL has a user but no password; a lone password is written redis://:password@host")]
     UserWithoutPassword,
-    /// A query or a fragment, which nothing here would read.
-    #[error("the store URL takes no ?query and no #fragment")]
+    /// A fragment, or a query that nothing here would read.
+    #[error(
+        "the store URL takes no #fragment, and in its ?query only tls=true (Sentinel, Cluster), sentinel_user and \
+         sentinel_password (Sentinel)"
+    )]
     Options,
+    /// Certificates for a connection that would not use them.
+    #[error("the store has tls files, but its URL asks for no TLS; write rediss://, or ?tls=true")]
+    TlsWithoutNeed,
+    /// The CA file holds no certificate that can be trusted.
+    #[error("the store's tls.ca is not a PEM file with CA certificates")]
+    Ca,
+    /// One of certificate and key is missing, is not PEM, or is not of the other.
+    #[error("the store's tls.certificate and tls.key have to be PEM files of one certificate and its key")]
+    Certificate,
 }
 
 /// What an error says about the connection it came over.
@@ -87,6 +106,36 @@ pub(super) fn judge(error: &RedisError) -> (StoreError, Verdict) {
     }
     // Input and output errors, and bytes that are not the protocol: either way the stream has lost its place.
     (StoreError::Unreachable, Verdict::Drop)
+}
+
+/// A call that one server did not answer.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// What the caller is told.
+    pub(super) told: StoreError,
+    /// Who would answer, when the server, one of a cluster, says so.
+    pub(super) elsewhere: Option<Redirect>,
+}
+
+/// Where a server of a cluster says that a key is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Redirect {
+    /// `host:port`; the host is empty where the server does not know it.
+    pub(super) address: String,
+    /// The slot is on its way there: this one call is to be announced with `ASKING`, and the table does not change.
+    pub(super) asking: bool,
+}
+
+impl From<StoreError> for Refusal {
+    fn from(told: StoreError) -> Self {
+        Self { told, elsewhere: None }
+    }
+}
+
+/// The server's pointer to another one, if it gave one.
+pub(super) fn redirect(error: &RedisError) -> Option<Redirect> {
+    let (address, _slot) = error.redirect_node()?;
+    Some(Redirect { address: address.to_owned(), asking: error.code() == Some("ASK") })
 }
 
 /// The server's code word, if it is on our list: labels have to be from a closed set, and whatever else a server

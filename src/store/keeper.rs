@@ -1,61 +1,77 @@
-//! The only one that connects to the Redis server: makes the connection, probes it, replaces it when it is lost, and
-//! measures the server's clock while it is at it. Run once in the background by `Store::run`; answers no calls.
+//! Keeps one wire: makes its connections, probes them, replaces them when they are lost, and measures the server's clock
+//! while it is at it. Run in the background by `link`, and by `cluster` for each of its servers; answers no calls.
 //!
 //! The client's own `ConnectionManager` is not used: with it, calls wait on a shared reconnect instead of failing at
 //! once, and the task that drives a new connection starts on the runtime of whichever call met the error.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisError, cmd};
+use redis::{AsyncConnectionConfig, Client, RedisError, Value, cmd};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::acknowledge::{Acknowledging, longest_wait};
 use super::error::{StoreError, judge};
-use super::link::{Link, State};
+use super::sentinel::Sentinels;
+use super::wire::{Live, State, Target, Wire};
 
 /// Never returns. May be dropped at any point: what is half done is thrown away.
-pub(super) async fn keep(link: &Link) {
+pub(super) async fn keep(wire: &Wire) {
     let mut pace = Pace::new();
+    let mut asked = Instant::now();
     loop {
-        let state = link.state();
+        let state = wire.state();
         let healthy = match &*state {
-            State::Up(live) if !live.wants_replacement() => probe(link, live.connection.clone()).await,
+            State::Up(live) if !live.wants_replacement() => check(wire, live, &mut asked).await,
             // A connection that is to be replaced stays in use meanwhile: it still answers what it can.
             State::Up(_) | State::Down(_) => {
                 pace.turn().await;
-                establish(link, &mut pace).await
+                asked = Instant::now();
+                establish(wire, &mut pace).await
             }
         };
         match healthy {
             Ok(()) => tokio::select! {
                 () = sleep(PROBE_EVERY) => {}
-                () = link.wake.notified() => {}
+                () = wire.wake.notified() => {}
             },
-            Err(why) => link.lose(&state, why),
+            Err(why) => wire.lose(&state, why),
         }
     }
 }
 
-/// Connects, and puts the connection into use once it has passed its first probe.
-async fn establish(link: &Link, pace: &mut Pace) -> Result<(), StoreError> {
-    let deadline = CONNECT_WITHIN.max(link.budget);
-    // Both limits are a second line: calls have their budget, and the attempt as a whole, which includes the first
-    // probe, has its deadline below.
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(deadline))
-        .set_response_timeout(Some(deadline))
-        .set_pipeline_buffer_size(QUEUE);
-    let attempt = async {
-        let connecting = link.client.get_multiplexed_async_connection_with_config(&config);
-        let connection = connecting.await.map_err(|error| judge(&error).0)?;
-        probe(link, connection.clone()).await?;
-        Ok(connection)
+/// Whether the connection is still good, and still to the server that the sentinels name.
+async fn check(wire: &Wire, live: &Live, asked: &mut Instant) -> Result<(), StoreError> {
+    probe(wire, live.connection.clone()).await?;
+    let Target::Sentinels(sentinels) = &wire.target else {
+        return Ok(());
     };
-    let outcome = timeout(deadline, attempt).await.unwrap_or(Err(StoreError::TimedOut));
+    if asked.elapsed() < ASK_EVERY {
+        return Ok(());
+    }
+    *asked = Instant::now();
+    // An old primary that was cut off from the others, but not from us, does not know that it is one no more. Sentinels
+    // that are away or disagree, however, are no reason to leave a primary that works.
+    match sentinels.elected().await {
+        Some((host, port)) if format!("{host}:{port}") != live.address => Err(StoreError::Unreachable),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Connects, and puts the connection into use once it has passed its first probe.
+async fn establish(wire: &Wire, pace: &mut Pace) -> Result<(), StoreError> {
+    let attempt = async {
+        match &wire.target {
+            Target::Fixed { client, address } => open(wire, client.clone(), address.clone()).await,
+            Target::Sentinels(sentinels) => open_primary(wire, sentinels).await,
+        }
+    };
+    let outcome = timeout(attempt_within(wire), attempt).await.unwrap_or(Err(StoreError::TimedOut));
     match outcome {
-        Ok(connection) => {
+        Ok(live) => {
             pace.held();
-            link.gain(connection);
+            wire.gain(live);
             Ok(())
         }
         Err(why) => {
@@ -65,26 +81,78 @@ async fn establish(link: &Link, pace: &mut Pace) -> Result<(), StoreError> {
     }
 }
 
+/// The first of the servers named that says itself that it is a primary.
+async fn open_primary(wire: &Wire, sentinels: &Sentinels) -> Result<Live, StoreError> {
+    let mut told = StoreError::Unreachable;
+    for (host, port) in sentinels.named().await? {
+        match open(wire, sentinels.client(&host, port)?, format!("{host}:{port}")).await {
+            Ok(live) => return Ok(live),
+            Err(why) => told = why,
+        }
+    }
+    Err(told)
+}
+
+async fn open(wire: &Wire, client: Client, address: String) -> Result<Live, StoreError> {
+    // Calls have their budget, and the attempt as a whole, which includes the first probe, has a deadline: the limits
+    // set here are a second line.
+    let config = |longest| {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(attempt_within(wire)))
+            .set_response_timeout(Some(longest))
+            .set_pipeline_buffer_size(QUEUE)
+    };
+    let connection = connect(&client, &config(attempt_within(wire))).await?;
+    probe(wire, connection.clone()).await?;
+    let acknowledging = if wire.settings.acknowledging {
+        let second = connect(&client, &config(longest_wait(wire.settings.budget))).await;
+        Some(second.map(Acknowledging::new))
+    } else {
+        None
+    };
+    Ok(Live::new(connection, acknowledging, client, address))
+}
+
+async fn connect(client: &Client, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, StoreError> {
+    client.get_multiplexed_async_connection_with_config(config).await.map_err(|error| judge(&error).0)
+}
+
 /// Whether the server answers and is fit to serve. The clock is measured last: that of a server which does not serve
 /// us is none of ours.
-async fn probe(link: &Link, mut connection: MultiplexedConnection) -> Result<(), StoreError> {
+async fn probe(wire: &Wire, mut connection: MultiplexedConnection) -> Result<(), StoreError> {
     let questions = async {
         // Unlike TIME, PING is refused by a server that is still loading or has lost its primary.
         match cmd("PING").query_async::<()>(&mut connection).await {
             Ok(()) => {}
             Err(error) if cannot_save(&error) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(judge(&error).0),
+        }
+        if matches!(wire.target, Target::Sentinels(_)) {
+            is_primary(&mut connection).await?;
+        }
+        if !wire.keeps_time.load(Ordering::Relaxed) {
+            return Ok(());
         }
         let sent = std::time::Instant::now();
-        let (seconds, micros): (i64, i64) = cmd("TIME").query_async(&mut connection).await?;
+        let time = cmd("TIME").query_async(&mut connection).await;
+        let (seconds, micros): (i64, i64) = time.map_err(|error| judge(&error).0)?;
         let received = std::time::Instant::now();
-        link.clock.measured(seconds.saturating_mul(1_000_000).saturating_add(micros), sent, received);
+        wire.settings.clock.measured(seconds.saturating_mul(1_000_000).saturating_add(micros), sent, received);
         Ok(())
     };
-    match timeout(PROBE_WITHIN.max(link.budget), questions).await {
-        Ok(answered) => answered.map_err(|error| judge(&error).0),
-        Err(_elapsed) => Err(StoreError::TimedOut),
+    timeout(PROBE_WITHIN.max(wire.settings.budget), questions).await.unwrap_or(Err(StoreError::TimedOut))
+}
+
+async fn is_primary(connection: &mut MultiplexedConnection) -> Result<(), StoreError> {
+    let role: Vec<Value> = cmd("ROLE").query_async(connection).await.map_err(|error| judge(&error).0)?;
+    match role.first() {
+        Some(Value::BulkString(role)) if role == b"master" => Ok(()),
+        _ => Err(StoreError::Refused("READONLY")),
     }
+}
+
+fn attempt_within(wire: &Wire) -> Duration {
+    CONNECT_WITHIN.max(wire.settings.budget)
 }
 
 /// A server whose snapshots fail refuses PING like every write, but still answers reads: known sessions stay known.
@@ -93,7 +161,7 @@ fn cannot_save(error: &RedisError) -> bool {
 }
 
 /// When the next attempt to connect may begin. Attempts begin at least 100 ms apart, which makes at most ten a second.
-struct Pace {
+pub(super) struct Pace {
     /// How long the next failure postpones: doubles, up to [`SLOWEST`].
     step: Duration,
     next: Instant,
@@ -102,13 +170,13 @@ struct Pace {
 }
 
 impl Pace {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { step: QUICKEST, next: Instant::now(), held: None }
     }
 
     /// Waits until an attempt may begin. A connection that had held for a while is replaced at once; one that was lost
     /// right after it was made counts as a failed attempt, or a server that accepts and fails would be hammered.
-    async fn turn(&mut self) {
+    pub(super) async fn turn(&mut self) {
         match self.held.take() {
             Some(since) if since.elapsed() >= SLOWEST => {
                 self.step = QUICKEST;
@@ -120,11 +188,11 @@ impl Pace {
         sleep_until(self.next).await;
     }
 
-    fn held(&mut self) {
+    pub(super) fn held(&mut self) {
         self.held = Some(Instant::now());
     }
 
-    fn failed(&mut self) {
+    pub(super) fn failed(&mut self) {
         self.next = Instant::now() + self.step;
         self.step = (self.step * 2).min(SLOWEST);
     }
@@ -133,13 +201,16 @@ impl Pace {
 const QUICKEST: Duration = Duration::from_millis(100);
 const SLOWEST: Duration = Duration::from_secs(1);
 
-const PROBE_EVERY: Duration = Duration::from_millis(250);
+pub(super) const PROBE_EVERY: Duration = Duration::from_millis(250);
+
+/// How often the sentinels are asked who the primary is, while it works.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// Longer than a call's budget usually is: a server that is merely slow is not given up for it.
-const PROBE_WITHIN: Duration = Duration::from_millis(500);
+pub(super) const PROBE_WITHIN: Duration = Duration::from_millis(500);
 
 /// For name look-up, connecting, login and the first probe together.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Commands that may wait for the driver before a caller has to wait to hand its own over.
 const QUEUE: usize = 1024;

@@ -1,167 +1,217 @@
-//! The one connection to the Redis server that all calls share, and what is known of it. The Redis backend asks over
-//! it; `keeper` puts connections into it. It never connects and never waits for a connection: a call made while there
-//! is none is told so at once.
-//!
-//! Dropping a call's future is safe at any point. In redis-rs (`aio/multiplexed_connection.rs`) a command and the
-//! sender of its own one-shot channel travel to the driver task as one message, and the driver queues that sender in
-//! the moment in which it writes the command. Replies come in the order of the commands and each takes the sender at
-//! the head of the queue. A dropped future only closes its channel: not yet written, the command is skipped together
-//! with its place in the queue; written, its place stays and its reply is thrown away.
+//! Everything the store's verbs ask of Redis, over whichever kind of server the URL names: one server, a primary that
+//! sentinels watch, or a cluster. The Redis backend is its only caller. It knows no key and no record; it connects to
+//! nobody while a call waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use redis::aio::MultiplexedConnection;
-use redis::{Client, Cmd, FromRedisValue};
+use futures_util::future::{join_all, try_join_all};
+use redis::{Cmd, FromRedisValue, Pipeline, Script, Value, cmd, from_redis_value};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tokio::time::Instant;
 
+use super::address::Place;
 use super::clock::RemoteClock;
-use super::error::{StoreError, Verdict, judge};
+use super::cluster::Cluster;
+use super::error::{Refusal, StoreError, StoreUrlError};
+use super::redis::RedisSettings;
+use super::sentinel::Sentinels;
+use super::slots::{key_of, slot_of};
+use super::subscription::Subscription;
+use super::tls::Certificates;
+use super::wire::{Order, Target, Wire, WireSettings};
+use super::{keeper, topology};
 
-/// The way to the server.
+/// The way to the store.
 pub(super) struct Link {
-    pub(super) client: Client,
-    /// `host:port`, for logs.
-    pub(super) address: String,
-    pub(super) budget: Duration,
-    pub(super) clock: RemoteClock,
-    /// Wakes the keeper; a wake-up while it is busy is kept for it.
-    pub(super) wake: Notify,
-    state: ArcSwap<State>,
-    reached: AtomicBool,
-    /// Whether the log has said how things stand: from then on only changes are news.
-    announced: AtomicBool,
+    pub(super) clock: Arc<RemoteClock>,
+    way: Way,
 }
 
-/// Replaced as a whole, never changed: two states are the same connection exactly when they are the same allocation.
-pub(super) enum State {
-    /// This connection passed its last probe.
-    Up(Live),
-    /// There is none; what a call is told.
-    Down(StoreError),
+enum Way {
+    /// To one server at a time.
+    One(Box<Wire>),
+    Cluster(Box<Cluster>),
 }
 
-/// A connection in use.
-pub(super) struct Live {
-    pub(super) connection: MultiplexedConnection,
-    /// Time-outs since the last answer.
-    silent: AtomicU32,
-    /// Still usable, but the keeper is to put another in its place.
-    replace: AtomicBool,
-}
-
+#[allow(dead_code, reason = "the store's verbs do not use every way of asking")]
 impl Link {
-    pub(super) fn new(client: Client, address: String, budget: Duration) -> Self {
-        Self {
-            client,
-            address,
-            budget,
-            clock: RemoteClock::new(),
-            wake: Notify::new(),
-            state: ArcSwap::from_pointee(State::Down(StoreError::Unreachable)),
-            reached: AtomicBool::new(false),
-            announced: AtomicBool::new(false),
+    /// Makes no connection: that is [`Link::keep`]'s part.
+    pub(super) fn new(settings: &RedisSettings) -> Result<Self, StoreUrlError> {
+        let RedisSettings { url, prefix, budget, replicas, tls } = settings;
+        let place = Place::parse(url)?;
+        let example = place.example().ok_or(StoreUrlError::Host)?;
+        let certificates = Certificates::parse(tls.clone(), example)?;
+        let clock = Arc::new(RemoteClock::new());
+        let settings = WireSettings {
+            budget: *budget,
+            acknowledging: *replicas > 0,
+            clock: Arc::clone(&clock),
+            changed: Arc::new(Notify::new()),
+        };
+        let way = match place {
+            Place::Server(server) => {
+                let address = server.addr().to_string();
+                let target = Target::Fixed { client: certificates.client(server)?, address };
+                Way::One(Box::new(Wire::new(target, settings)))
+            }
+            Place::Sentinels { sentinels, name, login } => {
+                let sentinels = Sentinels::new(sentinels, name, *login, certificates)?;
+                Way::One(Box::new(Wire::new(Target::Sentinels(sentinels), settings)))
+            }
+            Place::Cluster(seeds) => {
+                let time_key = format!("{prefix}clock");
+                Way::Cluster(Box::new(Cluster::new(seeds, certificates, settings, &time_key)?))
+            }
+        };
+        Ok(Self { clock, way })
+    }
+
+    /// The background work: connects, and keeps connected. Never returns; may be dropped at any point.
+    pub(super) async fn keep(&self) {
+        match &self.way {
+            Way::One(wire) => keeper::keep(wire).await,
+            Way::Cluster(cluster) => topology::keep(cluster).await,
         }
     }
 
-    /// Sends one command and waits for its answer until `deadline`.
+    /// Sends one command and waits for its answer until `deadline`. In a cluster it goes to the server that keeps its
+    /// key.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd, deadline: Instant) -> Result<T, StoreError> {
-        let state = self.state();
-        let live = match &*state {
-            State::Up(live) => live,
-            State::Down(why) => return Err(*why),
+        read(self.pass(key_of(command), &Order::Command(command), deadline).await?)
+    }
+
+    /// Sends commands that do not depend on each other, and waits for all answers: in one piece to one server, side by
+    /// side to the servers of a cluster. One that fails fails the whole; the others may have been run.
+    pub(super) async fn ask_each(&self, commands: &[Cmd], deadline: Instant) -> Result<Vec<Value>, StoreError> {
+        match &self.way {
+            Way::One(_) if commands.is_empty() => Ok(Vec::new()),
+            Way::One(wire) => {
+                let mut pipeline = Pipeline::with_capacity(commands.len());
+                for command in commands {
+                    pipeline.add_command(command.clone());
+                }
+                match wire.ask(&Order::Together(&pipeline), false, deadline).await {
+                    Ok(Value::Array(answers)) => Ok(answers),
+                    Ok(_) => Err(StoreError::Unreadable),
+                    Err(Refusal { told, .. }) => Err(told),
+                }
+            }
+            Way::Cluster(_) => try_join_all(commands.iter().map(|command| self.ask(command, deadline))).await,
+        }
+    }
+
+    /// Runs a script; `keys` have to be of one slot, and be all keys that it touches.
+    pub(super) async fn run_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        args: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        self.run_script_acknowledged(script, keys, args, 0, deadline).await
+    }
+
+    /// Runs a script, and counts its answer only when `replicas` replicas have confirmed, before `deadline`, that they
+    /// have what it wrote; 0 asks none of them. More than 0 takes a link whose settings asked for replicas.
+    ///
+    /// # Errors
+    /// [`StoreError::Unacknowledged`]: it was run, but too few confirmed.
+    pub(super) async fn run_script_acknowledged<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        args: &[&[u8]],
+        replicas: u8,
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        let mut run = cmd("EVALSHA");
+        run.arg(script.get_hash()).arg(keys.len()).arg(keys).arg(args);
+        let order = Order::Script { script, run: &run, replicas };
+        read(self.pass(keys.first().map(|key| key.as_bytes()), &order, deadline).await?)
+    }
+
+    /// The store's clock, asked just now: milliseconds since the epoch. The same server's for all gateways.
+    pub(super) async fn time(&self, deadline: Instant) -> Result<u64, StoreError> {
+        let (seconds, micros): (u64, u64) = self.ask(&cmd("TIME"), deadline).await?;
+        Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
+    }
+
+    /// Publishes a message, at any server of a cluster: the others pass it on.
+    pub(super) async fn publish(&self, channel: &str, message: &[u8], deadline: Instant) -> Result<(), StoreError> {
+        let mut publish = cmd("PUBLISH");
+        publish.arg(channel).arg(message);
+        let order = Order::Command(&publish);
+        let answer = match &self.way {
+            Way::One(wire) => wire.ask(&order, false, deadline).await,
+            Way::Cluster(cluster) => {
+                cluster.table().anyone(slot_of(channel.as_bytes()))?.ask(&order, false, deadline).await
+            }
         };
-        let mut connection = live.connection.clone();
-        match timeout_at(deadline, command.query_async(&mut connection)).await {
-            Ok(Ok(answer)) => {
-                live.silent.store(0, Ordering::Relaxed);
-                Ok(answer)
-            }
-            Ok(Err(error)) => {
-                let (told, verdict) = judge(&error);
-                match verdict {
-                    Verdict::Keep => live.silent.store(0, Ordering::Relaxed),
-                    Verdict::Replace => self.replace(live),
-                    Verdict::Drop => self.lose(&state, told),
-                }
-                Err(told)
-            }
-            Err(_elapsed) => {
-                if live.silent.fetch_add(1, Ordering::Relaxed) + 1 >= SILENT_LIMIT {
-                    self.lose(&state, StoreError::TimedOut);
-                }
-                Err(StoreError::TimedOut)
+        answer.map(|_| ()).map_err(|refusal| refusal.told)
+    }
+
+    /// Subscribes to channels, over a connection of its own.
+    ///
+    /// # Errors
+    /// See [`Subscription::open`].
+    pub(super) async fn subscribe(&self, channels: &[&str]) -> Result<Subscription, StoreError> {
+        match &self.way {
+            Way::One(wire) => Subscription::open(wire, channels).await,
+            Way::Cluster(cluster) => {
+                let slot = channels.first().map_or(0, |channel| slot_of(channel.as_bytes()));
+                let table = cluster.table();
+                Subscription::open(table.anyone(slot)?, channels).await
             }
         }
     }
 
+    /// What the server does when its memory is full (`maxmemory_policy`); `None` when it does not tell. Of a cluster,
+    /// the policy of a primary that evicts, if one does.
+    pub(super) async fn eviction_policy(&self, deadline: Instant) -> Option<String> {
+        let mut info = cmd("INFO");
+        info.arg("memory");
+        let order = Order::Command(&info);
+        let policy = |answer: Result<Value, Refusal>| {
+            let text: String = from_redis_value(answer.ok()?).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(|policy| policy.trim().to_owned())
+        };
+        match &self.way {
+            Way::One(wire) => policy(wire.ask(&order, false, deadline).await),
+            Way::Cluster(cluster) => {
+                let table = cluster.table();
+                let answers = join_all(table.primaries().map(|wire| wire.ask(&order, false, deadline))).await;
+                let mut policies: Vec<String> = answers.into_iter().filter_map(policy).collect();
+                let evicting = policies.iter().position(|policy| policy != "noeviction").unwrap_or(0);
+                (!policies.is_empty()).then(|| policies.swap_remove(evicting))
+            }
+        }
+    }
+
+    /// Whether the store serves all keys.
     pub(super) fn is_up(&self) -> bool {
-        matches!(**self.state.load(), State::Up(_))
+        match &self.way {
+            Way::One(wire) => wire.is_up(),
+            Way::Cluster(cluster) => cluster.is_up(),
+        }
     }
 
+    /// Whether it has answered at least once.
     pub(super) fn was_reached(&self) -> bool {
-        self.reached.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn state(&self) -> Arc<State> {
-        self.state.load_full()
-    }
-
-    /// Puts a connection that passed its probe into use.
-    pub(super) fn gain(&self, connection: MultiplexedConnection) {
-        let live = Live { connection, silent: AtomicU32::new(0), replace: AtomicBool::new(false) };
-        self.reached.store(true, Ordering::Relaxed);
-        self.announced.store(true, Ordering::Relaxed);
-        let before = self.state.swap(Arc::new(State::Up(live)));
-        if matches!(*before, State::Down(_)) {
-            info!(store = self.address, "the store is reached");
+        match &self.way {
+            Way::One(wire) => wire.was_reached(),
+            Way::Cluster(cluster) => cluster.was_reached(),
         }
     }
 
-    /// Takes the connection of `seen` away, unless another has taken its place since, and wakes the keeper.
-    pub(super) fn lose(&self, seen: &Arc<State>, why: StoreError) {
-        // Without a connection there is nothing left to time out: the next call is refused or cannot reach anybody.
-        let told = match why {
-            StoreError::Refused(_) => why,
-            StoreError::Unreachable | StoreError::TimedOut | StoreError::Unreadable => StoreError::Unreachable,
-        };
-        let before = self.state.compare_and_swap(seen, Arc::new(State::Down(told)));
-        if !Arc::ptr_eq(&before, seen) {
-            return;
-        }
-        let news = match &**before {
-            State::Up(_) => {
-                self.wake.notify_one();
-                true
-            }
-            State::Down(known) => *known != told || !self.announced.load(Ordering::Relaxed),
-        };
-        if news {
-            self.announced.store(true, Ordering::Relaxed);
-            warn!(store = self.address, error = why.kind(), detail = %why, "the store does not serve us");
-        }
-    }
-
-    fn replace(&self, live: &Live) {
-        live.silent.store(0, Ordering::Relaxed);
-        if !live.replace.swap(true, Ordering::Relaxed) {
-            self.wake.notify_one();
+    async fn pass(&self, key: Option<&[u8]>, order: &Order<'_>, deadline: Instant) -> Result<Value, StoreError> {
+        match &self.way {
+            Way::One(wire) => wire.ask(order, false, deadline).await.map_err(|refusal| refusal.told),
+            Way::Cluster(cluster) => cluster.ask(key, order, deadline).await,
         }
     }
 }
 
-impl Live {
-    /// Whether the keeper should put another connection in this one's place.
-    pub(super) fn wants_replacement(&self) -> bool {
-        self.replace.load(Ordering::Relaxed)
-    }
+/// An answer of another shape than the command's is a record that is not what it should be.
+fn read<T: FromRedisValue>(answer: Value) -> Result<T, StoreError> {
+    from_redis_value(answer).map_err(|_| StoreError::Unreadable)
 }
-
-/// So many time-outs without an answer between them take the connection away. One may be a slow command or a lost
-/// packet; after three, every further call would wait its whole budget for nothing. Without a connection calls fail at
-/// once, until the keeper has seen a new one answer: this is the breaker in front of the store.
-const SILENT_LIMIT: u32 = 3;

@@ -5,16 +5,24 @@
 //! Deliberately not here: what an outage *means* for a request (the policy core decides that), who a session belongs
 //! to, and waiting: a call never waits for a connection to come back.
 
+mod acknowledge;
+mod address;
 mod clock;
+mod cluster;
 mod error;
 pub mod feed;
 mod keeper;
 mod link;
 mod memory;
 mod message;
-mod provisional;
 mod redis;
+mod sentinel;
+mod slots;
+mod subscription;
+mod tls;
+mod topology;
 mod watermark;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +36,7 @@ pub use self::error::{StoreError, StoreUrlError};
 use self::feed::{Feed, Listener};
 pub use self::memory::Memory;
 pub use self::redis::{Redis, RedisSettings};
+pub use self::tls::TlsFiles;
 
 /// How long a session's record outlives its token, in seconds: a token past its `exp` is then told apart from one
 /// whose session is gone, even where two clocks differ a little.

@@ -5,7 +5,8 @@
 //! A user of the server's access lists needs `+getrange +exists +set +del +zadd +zrem +zcard +zscore +zrange
 //! +zrangebyscore +hget +hmget +hset +hincrby +hdel +hgetall +pexpire +pttl +evalsha +script|load` on `~{prefix}*`,
 //! `+publish +subscribe` on `&{prefix}*`, `+ping +time`, `+wait` for `replicas`, `+info` to have the server's eviction
-//! policy checked, and `+select` where the URL names a database.
+//! policy checked, `+select` where the URL names a database, `+role` behind sentinels, and `+cluster|info
+//! +cluster|slots +asking` in a cluster.
 
 mod hearing;
 mod locks;
@@ -17,30 +18,37 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use redis::{Client, ConnectionInfo, IntoConnectionInfo, parse_redis_url};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::TlsFiles;
 use super::error::{StoreError, StoreUrlError};
 use super::feed::Feed;
-use super::keeper;
 use super::link::Link;
 
 /// Where the server is and how long a call may take.
 pub struct RedisSettings {
-    /// `redis://[[user]:password@]host[:port][/database]`; port 6379 and database 0 where left out.
+    /// `redis://[[user]:password@]host[:port][/database]`; port 6379 and database 0 where left out. `rediss://…` is the
+    /// same over TLS. `redis+sentinel://[[user]:password@]host[:26379],…/name[/database]` asks sentinels for the server;
+    /// its options are `?tls=true`, `sentinel_password` and `sentinel_user`.
+    /// `redis+cluster://[[user]:password@]host[:port],…` names some servers of a cluster; its option is `?tls=true`.
     pub url: String,
     /// Put before every key, `portcullis:` by default.
     pub prefix: String,
     /// The longest a call takes, from its start to its answer or its error.
     pub budget: Duration,
+    /// How many replicas have to confirm a login or a revocation; 0 asks none.
+    pub replicas: u8,
+    /// For connections over TLS: whom to trust, and our own certificate.
+    pub tls: Option<TlsFiles>,
 }
 
 /// The URL may hold a password.
 impl fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, prefix, budget } = self;
-        f.debug_struct("RedisSettings").field("prefix", prefix).field("budget", budget).finish_non_exhaustive()
+        let Self { url: _, prefix, budget, replicas, tls: _ } = self;
+        let mut shown = f.debug_struct("RedisSettings");
+        shown.field("prefix", prefix).field("budget", budget).field("replicas", replicas).finish_non_exhaustive()
     }
 }
 
@@ -65,17 +73,15 @@ pub struct Redis {
 
 impl Redis {
     pub(super) fn new(settings: RedisSettings) -> Result<Self, StoreUrlError> {
-        let RedisSettings { url, prefix, budget } = settings;
-        let target = parse_url(&url)?;
-        let address = target.addr().to_string();
-        let client = Client::open(target).map_err(|_| StoreUrlError::Unparsable)?;
+        let link = Box::new(Link::new(&settings)?);
+        let RedisSettings { prefix, budget, replicas, .. } = settings;
         Ok(Self {
             invalidations: format!("{prefix}invalidations"),
             directory: format!("{prefix}directory"),
             prefix,
             budget,
-            replicas: 0,
-            link: Box::new(Link::new(client, address, budget)),
+            replicas,
+            link,
             feed: Feed::silent(),
             eviction: RwLock::default(),
             renewed: Notify::new(),
@@ -108,39 +114,13 @@ impl Redis {
 
     /// Everything that goes on beside the calls. Never returns.
     pub(super) async fn run(&self) {
-        tokio::join!(keeper::keep(&self.link), self.hear_forever(), self.watch_eviction());
+        tokio::join!(self.link.keep(), self.hear_forever(), self.watch_eviction());
     }
 
     /// When a call that begins now has to be over.
     fn deadline(&self) -> Instant {
         Instant::now() + self.budget
     }
-}
-
-/// The URL's parts, or what is wrong with it. Stricter than the client, which drops what it does not understand and
-/// logs in as nobody when only a user is given.
-fn parse_url(text: &str) -> Result<ConnectionInfo, StoreUrlError> {
-    if !text.starts_with("redis://") {
-        return Err(StoreUrlError::Scheme);
-    }
-    let url = parse_redis_url(text).ok_or(StoreUrlError::Unparsable)?;
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(StoreUrlError::Options);
-    }
-    if url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
-        return Err(StoreUrlError::Host);
-    }
-    if !url.username().is_empty() && url.password().is_none() {
-        return Err(StoreUrlError::UserWithoutPassword);
-    }
-    let database = url.path().strip_prefix('/').unwrap_or_default();
-    if !database.is_empty() && database.parse::<u16>().is_err() {
-        return Err(StoreUrlError::Database);
-    }
-    let target = url.into_connection_info().map_err(|_| StoreUrlError::Host)?;
-    let tcp = target.tcp_settings().clone().set_nodelay(true);
-    let login = target.redis_settings().clone().set_skip_set_lib_name();
-    Ok(target.set_tcp_settings(tcp).set_redis_settings(login))
 }
 
 /// A hundred years: more than a token lives, less than what Redis refuses as an expiry.

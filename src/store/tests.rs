@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod address;
+mod certificates;
+mod link;
 mod outage;
 mod server;
 mod wire;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tracing::warn;
 
 use super::super::message::{self, Message};
-use super::super::provisional::Subscription;
+use super::super::subscription::Subscription;
 use super::Redis;
 
 impl Redis {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::cmd;
+use tokio::sync::Notify;
 
 use super::server::{Server, store_at};
 use super::{KEEP, LINEAGE, eventually, session};
-use crate::store::link::Link;
+use crate::store::clock::RemoteClock;
+use crate::store::wire::{Live, Target, Wire, WireSettings};
 use crate::store::{Found, Store, StoreError};
 
 const BUDGET: Duration = Duration::from_millis(100);
@@ -207,17 +209,26 @@ async fn attempts_to_connect_are_at_most_ten_a_second() {
 async fn the_failure_of_a_replaced_connection_does_not_take_the_new_one_away() {
     let server = Server::start();
     let client = redis::Client::open(server.url()).unwrap();
-    let connect = || client.get_multiplexed_async_connection();
-    let link = Link::new(client.clone(), "test".to_owned(), BUDGET);
-    link.gain(connect().await.unwrap());
-    let old = link.state();
-    link.gain(connect().await.unwrap());
-    link.lose(&old, StoreError::Unreachable);
-    assert!(link.is_up());
-    let woken = || tokio::time::timeout(Duration::from_millis(20), link.wake.notified());
+    let settings = WireSettings {
+        budget: BUDGET,
+        acknowledging: false,
+        clock: Arc::new(RemoteClock::new()),
+        changed: Arc::new(Notify::new()),
+    };
+    let wire = Wire::new(Target::Fixed { client: client.clone(), address: "test".to_owned() }, settings);
+    let connect = async || {
+        let connection = client.get_multiplexed_async_connection().await.unwrap();
+        wire.gain(Live::new(connection, None, client.clone(), "test".to_owned()));
+    };
+    connect().await;
+    let old = wire.state();
+    connect().await;
+    wire.lose(&old, StoreError::Unreachable);
+    assert!(wire.is_up());
+    let woken = || tokio::time::timeout(Duration::from_millis(20), wire.wake.notified());
     assert!(woken().await.is_err(), "there is nothing to do");
-    link.lose(&link.state(), StoreError::Unreachable);
-    assert!(!link.is_up() && link.was_reached());
+    wire.lose(&wire.state(), StoreError::Unreachable);
+    assert!(!wire.is_up() && wire.was_reached());
     assert!(woken().await.is_ok(), "the keeper does not wait for its next probe");
 }
 

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use redis::Cmd;
 
 use super::super::{RedisSettings, Store};
+use super::certificates::Authority;
 use super::eventually;
 
 /// A server, and the directory it runs in.
 pub(super) struct Server {
     pub(super) port: u16,
     password: Option<&'static str>,
+    /// Of its command line, besides what every server here has.
+    options: Vec<String>,
     directory: PathBuf,
     process: Option<Child>,
 }
@@ -26,9 +29,32 @@ impl Server {
     }
 
     pub(super) fn start_with(password: Option<&'static str>) -> Self {
+        Self::started(|| Self::stopped(password))
+    }
+
+    /// With further words of its command line; `{port}` in them stands for its port.
+    pub(super) fn start_as(options: &[&str]) -> Self {
+        Self::started(|| {
+            let mut server = Self::stopped(None);
+            let port = server.port.to_string();
+            server.options = options.iter().map(|option| option.replace("{port}", &port)).collect();
+            server
+        })
+    }
+
+    /// Over TLS only, for clients with a certificate of the authority only.
+    pub(super) fn start_over_tls(authority: &Authority) -> Self {
+        authority.issue("server");
+        let file = |name: &str| authority.file(name).display().to_string();
+        let (certificate, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+        let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+        Self::start_as(&[&["--port", "0", "--tls-port", "{port}", "--tls-auth-clients", "yes"], &files[..]].concat())
+    }
+
+    fn started(stopped: impl Fn() -> Self) -> Self {
         // Between finding a port and using it somebody else may take it; the server then ends, and we look again.
         for _ in 0..10 {
-            let mut server = Self::stopped(password);
+            let mut server = stopped();
             if server.try_launch() {
                 return server;
             }
@@ -45,7 +71,7 @@ impl Server {
         std::fs::create_dir_all(&directory).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        Self { port, password, directory, process: None }
+        Self { port, password, options: Vec::new(), directory, process: None }
     }
 
     /// Starts it on its port, again or for the first time, and waits until it listens.
@@ -60,6 +86,7 @@ impl Server {
         if let Some(password) = self.password {
             command.args(["--requirepass", password]);
         }
+        command.args(&self.options);
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("redis-server");
         let give_up = Instant::now() + Duration::from_secs(10);
         loop {
@@ -127,7 +154,7 @@ impl Drop for Server {
 }
 
 pub(super) fn store_at(url: String, budget: Duration) -> Arc<Store> {
-    let settings = RedisSettings { url, prefix: "portcullis:".to_owned(), budget };
+    let settings = RedisSettings { url, prefix: "portcullis:".to_owned(), budget, replicas: 0, tls: None };
     let store = Arc::new(Store::redis(settings).unwrap());
     let keeper = Arc::clone(&store);
     tokio::spawn(async move { keeper.run(std::future::pending()).await });
