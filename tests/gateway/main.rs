@@ -22,6 +22,7 @@ mod outage_network;
 mod outage_server;
 mod regressions;
 mod replies;
+mod revocation;
 mod routes;
 mod scope;
 mod secrecy;
