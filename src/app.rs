@@ -2,9 +2,12 @@
 //!
 //! Called by `main` for `serve` and `demo`. After this file nothing is global.
 
+mod signals;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,11 +16,13 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
+use self::signals::{Signals, close_log};
+use crate::admin::reload::{NewAccounts, Reloader, live};
 use crate::admin::{Admin, Stage};
 use crate::config::load::Config;
 use crate::config::settings::{self, Settings};
@@ -28,15 +33,12 @@ use crate::identity::Resolver;
 use crate::identity::password::Passwords;
 use crate::identity::sessions::Sessions;
 use crate::identity::token::Tokens;
-use crate::problem::registry::{Override, Registry};
 use crate::proxy::Gateway;
 use crate::proxy::edge::Edge;
-use crate::proxy::exchange::Live;
 use crate::proxy::hooks::Carrier;
 use crate::proxy::listener::Front;
 use crate::store::{RedisSettings, Store};
-use crate::telemetry::access_log::{AccessLog, AccessLogGuard, timestamp};
-use crate::telemetry::meters::Meters;
+use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstreams;
 
@@ -65,6 +67,8 @@ pub struct App {
     accounts: Option<Followed>,
     settings: Settings,
     files: Vec<String>,
+    /// Where the settings came from, if they can be read again.
+    path: Option<PathBuf>,
     log_guard: AccessLogGuard,
     extras: Vec<(String, SocketAddr, Arc<dyn ServeHttp + Send + Sync>)>,
 }
@@ -75,7 +79,7 @@ impl App {
     /// # Errors
     /// What stands in the way.
     pub fn build(config: Config, records: Records, accounts: Option<Followed>) -> Result<Self, StartError> {
-        let settings = config.settings;
+        let settings = &config.settings;
         let part = |error: &dyn std::fmt::Display| StartError::Part(error.to_string());
         let metrics = Arc::new(Metrics::new().map_err(|error| part(&error))?);
         let (access_log, log_guard) = AccessLog::open(settings.server.access_log.as_deref()).map_err(|error| {
@@ -84,15 +88,11 @@ impl App {
         })?;
         let store = Arc::new(open_store(&settings.store)?);
         let directory = Arc::new(Directory::new(records));
+        directory.replace_peppers(&settings.directory.peppers);
         let sessions = Sessions::new(Arc::clone(&store), settings.token.sessions_per_account, Arc::clone(&metrics));
         let tokens = Tokens::new(&settings.token, &metrics);
-        let registry = Registry::with(settings.reasons.iter().cloned().map(|(reason, change)| {
-            let settings::ReasonOverride { status, result, msg, desc } = change;
-            (reason, Override { status, result, msg, desc })
-        }));
-        let live = Live { meters: Meters::bind(&metrics, &config.snapshot), snapshot: config.snapshot, registry };
         let gateway = Gateway {
-            live: ArcSwap::from_pointee(live),
+            live: ArcSwap::from_pointee(live(&metrics, &config)),
             resolver: Resolver::new(
                 Arc::clone(&directory),
                 sessions,
@@ -108,7 +108,16 @@ impl App {
             trusted_proxies: settings.server.trusted_proxies.clone(),
         };
         let gateway = Arc::new(gateway);
-        Ok(Self { gateway, store, directory, accounts, settings, files: config.files, log_guard, extras: Vec::new() })
+        let Config { settings, files, .. } = config;
+        let (path, extras) = (None, Vec::new());
+        Ok(Self { gateway, store, directory, accounts, settings, files, path, log_guard, extras })
+    }
+
+    /// Lets SIGHUP and `POST /reload` read this `gateway.toml` again.
+    #[must_use]
+    pub fn reloading_from(mut self, path: &Path) -> Self {
+        self.path = Some(path.to_owned());
+        self
     }
 
     /// The gateway, for what is made before it runs.
@@ -156,13 +165,20 @@ impl App {
         }
         pingora.add_service(front);
         let stage = Arc::new(Stage::default());
+        let (new_accounts, reloaded) = mpsc::channel(1);
+        let reloader = Arc::new(Reloader::new(
+            Arc::clone(&self.gateway),
+            Arc::clone(&self.directory),
+            (self.path, self.files),
+            self.settings.clone(),
+            new_accounts,
+        ));
         let admin = Admin {
             gateway: Arc::clone(&self.gateway),
             store: Arc::clone(&self.store),
             stage: Arc::clone(&stage),
-            token: server.admin_token.clone(),
-            files: self.files,
-            loaded_at: timestamp(),
+            reloader: Arc::clone(&reloader),
+            address: server.admin,
         };
         let extras = self.extras.into_iter().chain([("admin".to_owned(), server.admin, Arc::new(admin) as _)]);
         for (name, address, app) in extras {
@@ -179,6 +195,7 @@ impl App {
                 store,
                 directory,
                 accounts,
+                reloaded: tokio::sync::Mutex::new(reloaded),
                 listen: server.listen.clone(),
                 stage: Arc::clone(&stage),
             },
@@ -187,7 +204,8 @@ impl App {
             tracing::info!("listening on http://{address}, admin on http://{}", server.admin);
         }
         let guard = Arc::new(Mutex::new(Some(self.log_guard)));
-        let signals = Signals { stage, pre_drain: server.pre_drain, gateway: self.gateway, guard: Arc::clone(&guard) };
+        let (gateway, pre_drain) = (self.gateway, server.pre_drain);
+        let signals = Signals { stage, pre_drain, gateway, reloader, guard: Arc::clone(&guard) };
         pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
         close_log(&guard);
         Ok(())
@@ -232,10 +250,6 @@ fn count_panics(gateway: &Arc<Gateway>) {
     }));
 }
 
-fn close_log(guard: &Mutex<Option<AccessLogGuard>>) {
-    drop(guard.lock().unwrap_or_else(PoisonError::into_inner).take());
-}
-
 /// One of the small servers of this process.
 struct SmallServer(Arc<dyn ServeHttp + Send + Sync>);
 
@@ -252,11 +266,29 @@ struct Background {
     store: Arc<Store>,
     directory: Arc<Directory>,
     accounts: Option<Followed>,
+    /// Accounts that a reload read.
+    reloaded: tokio::sync::Mutex<mpsc::Receiver<NewAccounts>>,
     listen: Vec<SocketAddr>,
     stage: Arc<Stage>,
 }
 
 impl Background {
+    /// Keeps the accounts of a file in step with it. A reload begins it anew, with what it read itself.
+    async fn follow_accounts(&self) {
+        let (mut followed, mut reloaded) = (self.accounts.clone(), self.reloaded.lock().await);
+        while let Some(current) = followed.take() {
+            let new = tokio::select! {
+                new = reloaded.recv() => new,
+                () = file::follow(&self.directory, current) => None,
+            };
+            let Some(NewAccounts { followed: next, records, done }) = new else { return };
+            self.directory.replace(records);
+            // The reload may have been given up.
+            let _ = done.send(());
+            followed = Some(next);
+        }
+    }
+
     /// The carrier does not tell when its listeners are open, so each is tried.
     async fn await_listeners(&self) {
         for address in &self.listen {
@@ -271,18 +303,18 @@ impl Background {
 #[async_trait]
 impl BackgroundService for Background {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let follow = async {
-            if let Some(followed) = &self.accounts {
-                file::follow(&self.directory, followed.clone()).await;
-            }
-        };
         let stop = async {
             // An error means that the server is gone, which is a stop as well.
             let _ = shutdown.wait_for(|stop| *stop).await;
         };
         let endless = async {
             let lookups = self.gateway.upstreams.keep_looked_up();
-            tokio::join!(self.await_listeners(), self.store.run(std::future::pending()), follow, lookups);
+            tokio::join!(
+                self.await_listeners(),
+                self.store.run(std::future::pending()),
+                self.follow_accounts(),
+                lookups
+            );
         };
         tokio::select! {
             () = stop => {}
@@ -290,61 +322,5 @@ impl BackgroundService for Background {
         }
         // Requests that are still being finished need the store's connection, which this runtime drives.
         std::future::pending::<()>().await;
-    }
-}
-
-/// SIGTERM drains, SIGINT stops; what is not built yet is said and survived.
-struct Signals {
-    stage: Arc<Stage>,
-    pre_drain: Duration,
-    gateway: Arc<Gateway>,
-    guard: Arc<Mutex<Option<AccessLogGuard>>>,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Signals {
-    async fn recv(&self) -> ShutdownSignal {
-        let streams = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::hangup()),
-            signal(SignalKind::quit()),
-        );
-        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut quit)) = streams else {
-            tracing::error!("signals cannot be caught; stop the process by force");
-            return std::future::pending().await;
-        };
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
-                _ = hangup.recv() => tracing::warn!("SIGHUP: reload has no effect yet, restart instead"),
-                _ = quit.recv() => tracing::warn!("SIGQUIT: upgrade has no effect yet"),
-            }
-        }
-        tracing::info!("SIGTERM: draining");
-        self.stage.begin_draining();
-        tokio::select! {
-            () = tokio::time::sleep(self.pre_drain) => {}
-            _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
-        }
-        self.exit_when_idle();
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
-impl Signals {
-    /// The carrier waits out its whole grace period; nobody is served by that once no request is left.
-    fn exit_when_idle(&self) {
-        let (gateway, guard) = (Arc::clone(&self.gateway), Arc::clone(&self.guard));
-        std::thread::spawn(move || {
-            // The listeners close right after the signal was taken.
-            std::thread::sleep(Duration::from_millis(200));
-            while gateway.metrics.in_flight.get() > 0 {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            close_log(&guard);
-            std::process::exit(0);
-        });
     }
 }

@@ -45,7 +45,8 @@ fn run(verb: &Verb) -> Result<Exit, Stop> {
             for warning in loaded.warnings.iter() {
                 tracing::warn!("{warning}");
             }
-            App::build(loaded.config, loaded.records, loaded.followed).map_err(Stop::failed)?
+            let app = App::build(loaded.config, loaded.records, loaded.followed).map_err(Stop::failed)?;
+            app.reloading_from(&args.config.config)
         }
         Verb::Demo(args) => {
             start_log("warn");
@@ -59,6 +60,8 @@ fn run(verb: &Verb) -> Result<Exit, Stop> {
         | Verb::Password
         | Verb::Account(_)
         | Verb::Credential(_)
+        | Verb::Token(_)
+        | Verb::Reload(_)
         | Verb::Completions(_) => return cli::run(verb, &mut anstream::stdout()),
     };
     app.run().map_err(Stop::failed)?;

@@ -3,6 +3,7 @@
 //! Called by `main`, which parses, and by each verb for its own options.
 
 mod directory;
+mod operation;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use self::directory::{AccountVerb, CredentialVerb, FileArgs, PepperArgs};
+pub use self::operation::{ReloadArgs, RemoteArgs, RevokeArgs, TokenVerb};
 
 /// API gateway for the UCaaS and CPaaS APIs.
 #[derive(Debug, Parser)]
@@ -62,6 +64,14 @@ pub enum Verb {
     /// Make, replace, end or list API keys.
     #[command(subcommand)]
     Credential(CredentialVerb),
+    /// List or end sessions of a running gateway.
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Let a running gateway read its files again, whole or not at all.
+    #[command(
+        after_help = "Examples:\n  portcullis check && portcullis reload --wait\n  portcullis reload --wait --admin http://10.0.0.5:8081 --admin-token-file /etc/portcullis/admin-token\n\nExit codes: 0 in effect, 65 refused (faults, or a key that needs a restart), 69 unreachable."
+    )]
+    Reload(ReloadArgs),
     /// Print a completion script for a shell.
     #[command(after_help = "Example:\n  portcullis completions bash > /etc/bash_completion.d/portcullis")]
     Completions(CompletionsArgs),

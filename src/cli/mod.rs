@@ -10,9 +10,12 @@ pub mod credential;
 pub mod explain;
 pub mod password;
 pub mod reasons;
+pub mod reload;
+mod remote;
 pub mod report;
 pub mod routes;
 pub mod test;
+pub mod token;
 
 use std::io::Write;
 
@@ -83,6 +86,8 @@ pub fn run(verb: &Verb, out: &mut dyn Write) -> Done {
         Verb::Password => password::run(out),
         Verb::Account(args) => account::run(args, out),
         Verb::Credential(args) => credential::run(args, out),
+        Verb::Token(args) => token::run(args, out),
+        Verb::Reload(args) => reload::run(args, out),
         Verb::Completions(args) => {
             clap_complete::generate(
                 args.shell,

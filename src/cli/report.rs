@@ -169,8 +169,9 @@ fn visible(text: &str, span: &std::ops::Range<usize>) -> std::ops::Range<usize> 
     start..end
 }
 
+/// A finding for programs.
 #[derive(Serialize)]
-struct Row<'a> {
+pub struct Row<'a> {
     severity: &'static str,
     file: Option<&'a str>,
     line: Option<usize>,
@@ -179,29 +180,32 @@ struct Row<'a> {
     hint: Option<&'a str>,
 }
 
-/// Writes findings as a JSON array, for editors and CI.
+/// Findings for programs: editors, CI, whoever asks a running gateway to reload.
+#[must_use]
+pub fn rows(faults: &Faults) -> Vec<Row<'_>> {
+    let rows = faults.iter().map(|fault| {
+        let place = fault.source.as_ref().map(|source| source.position(fault.span.start));
+        Row {
+            severity: match fault.severity {
+                Severity::Fault => "fault",
+                Severity::Warning => "warning",
+            },
+            file: fault.source.as_ref().map(|source| source.name.as_str()),
+            line: place.map(|(line, _)| line),
+            column: place.map(|(_, column)| column),
+            message: &fault.message,
+            hint: fault.hint.as_deref(),
+        }
+    });
+    rows.collect()
+}
+
+/// Writes findings as a JSON array.
 ///
 /// # Errors
 /// When `out` cannot be written to.
 pub fn write_json(faults: &Faults, out: &mut dyn Write) -> std::io::Result<()> {
-    let rows: Vec<Row<'_>> = faults
-        .iter()
-        .map(|fault| {
-            let place = fault.source.as_ref().map(|source| source.position(fault.span.start));
-            Row {
-                severity: match fault.severity {
-                    Severity::Fault => "fault",
-                    Severity::Warning => "warning",
-                },
-                file: fault.source.as_ref().map(|source| source.name.as_str()),
-                line: place.map(|(line, _)| line),
-                column: place.map(|(_, column)| column),
-                message: &fault.message,
-                hint: fault.hint.as_deref(),
-            }
-        })
-        .collect();
-    serde_json::to_writer_pretty(&mut *out, &rows)?;
+    serde_json::to_writer_pretty(&mut *out, &rows(faults))?;
     writeln!(out)
 }
 

@@ -20,6 +20,7 @@ use self::cache::{Cache, Known, Since, Times};
 use self::flights::Flights;
 use self::sessions::Sessions;
 use self::token::{Claims, Tokens, Verdict};
+use crate::config::secret::Secret;
 use crate::directory::{Directory, Unavailable};
 use crate::policy::credential::{Presented, Scheme};
 use crate::policy::principal::{Account, Identity, Principal};
@@ -98,6 +99,14 @@ impl Resolver {
     #[must_use]
     pub fn tokens_kept(&self) -> usize {
         self.cache.len()
+    }
+
+    /// Takes other signing keys over: `token.keys`. Tokens of a key that is not among them end at once, also those that
+    /// are known here.
+    pub fn replace_token_keys(&self, keys: &[(String, Secret)]) {
+        // In this order: what was verified by the old keys is dropped after the last moment it could have been.
+        self.tokens.replace_keys(keys);
+        self.cache.rekey();
     }
 
     /// Finds out whose a credential is, in the realm of this name.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use prometheus::Histogram;
 
 use crate::store::feed::Feed;
-use crate::store::{Found, Session, Store, StoreError};
+use crate::store::{Found, Revocation, Session, Store, StoreError};
 use crate::telemetry::metrics::{Metrics, observe_since};
 
 /// Sessions in the store.
@@ -24,6 +24,8 @@ pub struct Sessions {
     start: Histogram,
     end: Histogram,
     time: Histogram,
+    list: Histogram,
+    revoke: Histogram,
 }
 
 impl Sessions {
@@ -33,7 +35,20 @@ impl Sessions {
         let duration = |op| metrics.store_duration.with_label_values(&[op]);
         let (get, start) = (duration("session"), duration("start_session"));
         let (end, time) = (duration("end_session"), duration("time"));
-        Self { store, metrics, keep, origin: Instant::now(), away_since: AtomicU64::new(0), get, start, end, time }
+        let (list, revoke) = (duration("sessions_of"), duration("revoke"));
+        Self {
+            store,
+            metrics,
+            keep,
+            origin: Instant::now(),
+            away_since: AtomicU64::new(0),
+            get,
+            start,
+            end,
+            time,
+            list,
+            revoke,
+        }
     }
 
     /// The store itself.
@@ -113,9 +128,46 @@ impl Sessions {
     /// The private cause, when the store did not take it.
     pub async fn start(&self, session: &Session) -> Result<(), &'static str> {
         let started = Instant::now();
-        let answer = self.store.start_session(session, self.keep).await.map(drop);
+        let answer = self.store.start_session(session, self.keep).await;
         observe_since(&self.start, started);
-        answer.map_err(|error| self.note("start_session", error))
+        let ended = answer.map_err(|error| self.note("start_session", error))?;
+        self.count("limit", ended.len() as u64);
+        Ok(())
+    }
+
+    /// The sessions of the account at the end of `lineage`, oldest first.
+    ///
+    /// # Errors
+    /// The private cause, when the store did not answer.
+    pub async fn list(&self, lineage: &str) -> Result<Vec<Session>, &'static str> {
+        let started = Instant::now();
+        let answer = self.store.sessions_of(lineage).await;
+        observe_since(&self.list, started);
+        answer.map_err(|error| self.note("sessions_of", error))
+    }
+
+    /// Ends sessions by an operator's word; whether there was anything to end, as [`Store::revoke`] says it.
+    ///
+    /// # Errors
+    /// The private cause, when the store did not answer. The revocation has to be repeated then.
+    pub async fn revoke(&self, revocation: Revocation<'_>) -> Result<bool, &'static str> {
+        let started = Instant::now();
+        let answer = self.store.revoke(revocation).await;
+        observe_since(&self.revoke, started);
+        let by = match revocation {
+            Revocation::Session(_) => "jti",
+            Revocation::Account(_) => "account",
+            Revocation::Subtree(_) => "subtree",
+        };
+        let revoked = answer.map_err(|error| self.note("revoke", error))?;
+        self.count(by, u64::from(revoked));
+        Ok(revoked)
+    }
+
+    fn count(&self, by: &str, ended: u64) {
+        if ended > 0 {
+            self.metrics.tokens_revoked.with_label_values(&[by]).inc_by(ended);
+        }
     }
 
     /// Ends a session; whether it was there.
@@ -126,10 +178,9 @@ impl Sessions {
         let started = Instant::now();
         let answer = self.store.end_session(jti, account).await;
         observe_since(&self.end, started);
-        if let Ok(true) = answer {
-            self.metrics.tokens_revoked.with_label_values(&["logout"]).inc();
-        }
-        answer.map_err(|error| self.note("end_session", error))
+        let ended = answer.map_err(|error| self.note("end_session", error))?;
+        self.count("logout", u64::from(ended));
+        Ok(ended)
     }
 
     fn note(&self, op: &'static str, error: StoreError) -> &'static str {

@@ -5,13 +5,16 @@
 //! that is the resolver's business.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntCounterVec};
 use serde::{Deserialize, Serialize};
 
+use crate::config::secret::Secret;
 use crate::config::settings;
 use crate::policy::principal::{Account, is_id};
 use crate::store::Session;
@@ -21,7 +24,10 @@ use crate::telemetry::metrics::Metrics;
 pub struct Tokens {
     issuer: String,
     ttl_s: u64,
-    keys: Vec<Key>,
+    /// Replaced whole at a reload.
+    keys: ArcSwap<Vec<Key>>,
+    /// `token_verifications_total`
+    verified: IntCounterVec,
 }
 
 struct Key {
@@ -88,13 +94,25 @@ impl Tokens {
     /// From the settings; the first key signs.
     #[must_use]
     pub fn new(settings: &settings::Token, metrics: &Metrics) -> Self {
-        let keys = settings.keys.iter().map(|(id, secret)| Key {
+        let tokens = Self {
+            issuer: settings.issuer.clone(),
+            ttl_s: settings.ttl.as_secs(),
+            keys: ArcSwap::default(),
+            verified: metrics.token_verifications.clone(),
+        };
+        tokens.replace_keys(&settings.keys);
+        tokens
+    }
+
+    /// Signs with the first of these from now on, and believes all of them and no other.
+    pub fn replace_keys(&self, keys: &[(String, Secret)]) {
+        let keys = keys.iter().map(|(id, secret)| Key {
             encoding: EncodingKey::from_secret(secret.reveal()),
             decoding: DecodingKey::from_secret(secret.reveal()),
-            verified: metrics.token_verifications.with_label_values(&[id]),
+            verified: self.verified.with_label_values(&[id]),
             id: id.clone(),
         });
-        Self { issuer: settings.issuer.clone(), ttl_s: settings.ttl.as_secs(), keys: keys.collect() }
+        self.keys.store(Arc::new(keys.collect()));
     }
 
     /// Life of a token in seconds.
@@ -139,7 +157,8 @@ impl Tokens {
     /// # Errors
     /// The private cause.
     pub fn sign(&self, claims: &Claims<'_>) -> Result<String, &'static str> {
-        let key = self.keys.first().ok_or("no token key")?;
+        let keys = self.keys.load();
+        let key = keys.first().ok_or("no token key")?;
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some(key.id.clone());
         jsonwebtoken::encode(&header, claims, &key.encoding).map_err(|_| "the token could not be signed")
@@ -167,7 +186,8 @@ impl Tokens {
         if header.alg != "HS256" || header.typ != "JWT" {
             return Err("alg or typ is not ours");
         }
-        let key = self.keys.iter().find(|key| key.id == header.kid).ok_or("unknown kid")?;
+        let keys = self.keys.load();
+        let key = keys.iter().find(|key| key.id == header.kid).ok_or("unknown kid")?;
         match crypto::verify(signature, message.as_bytes(), &key.decoding, Algorithm::HS256) {
             Ok(true) => key.verified.inc(),
             Ok(false) => return Err("wrong signature"),
@@ -211,7 +231,6 @@ impl Claims<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::secret::Secret;
     use crate::policy::principal::Lineage;
 
     fn tokens(keys: &[(&str, &str)]) -> Tokens {
@@ -266,6 +285,19 @@ mod tests {
         assert!(matches!(both.verify(&token, "r", 1), Verdict::Good(_)));
         let (token, _) = both.issue(&account(), "r", 0).unwrap();
         assert_eq!(old.verify(&token, "r", 1), Verdict::Bad("unknown kid"));
+    }
+
+    #[test]
+    fn replaced_keys_sign_and_verify_at_once() {
+        let tokens = tokens(&[("a", "x")]);
+        let key = |id: &str, letter: &str| (id.to_owned(), Secret::new(letter.repeat(40).into_bytes()));
+        let (old, _) = tokens.issue(&account(), "r", 0).unwrap();
+        tokens.replace_keys(&[key("b", "y"), key("a", "x")]);
+        let (new, _) = tokens.issue(&account(), "r", 0).unwrap();
+        assert!(matches!(tokens.verify(&old, "r", 1), Verdict::Good(_)));
+        tokens.replace_keys(&[key("b", "y")]);
+        assert_eq!(tokens.verify(&old, "r", 1), Verdict::Bad("unknown kid"));
+        assert!(matches!(tokens.verify(&new, "r", 1), Verdict::Good(_)));
     }
 
     #[test]

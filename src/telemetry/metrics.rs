@@ -52,6 +52,7 @@ pub struct Metrics {
     pub upstream_retries: IntCounterVec,
     pub policy_info: IntGaugeVec,
     pub policy_stale: IntGauge,
+    pub policy_reloads: IntCounterVec,
     pub access_lines_dropped: IntCounter,
     pub panics: IntCounter,
 }
@@ -124,6 +125,7 @@ impl Metrics {
             upstream_retries: maker.counters(&names::UPSTREAM_RETRIES)?,
             policy_info: maker.gauges(&names::POLICY_INFO)?,
             policy_stale: maker.gauge(&names::POLICY_STALE)?,
+            policy_reloads: maker.counters(&names::POLICY_RELOADS)?,
             access_lines_dropped: maker.counter(&names::ACCESS_LINES_DROPPED)?,
             panics: maker.counter(&names::PANICS)?,
             registry: maker.0,
@@ -198,6 +200,7 @@ mod tests {
             metrics.upstream_retries.desc(),
             metrics.policy_info.desc(),
             metrics.policy_stale.desc(),
+            metrics.policy_reloads.desc(),
             metrics.access_lines_dropped.desc(),
             metrics.panics.desc(),
         ]

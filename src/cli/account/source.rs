@@ -6,10 +6,13 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::cli::args::FileArgs;
+use crate::cli::args::{FileArgs, RemoteArgs};
+use crate::cli::remote::Remote;
 use crate::cli::{Exit, Stop};
 use crate::config::diag::suggest;
 use crate::config::load::{Disk, load};
@@ -209,10 +212,17 @@ pub(in crate::cli) fn pepper(file: &FileArgs, choice: PepperChoice<'_>) -> Resul
     Ok(Some((id.clone(), secret)))
 }
 
-/// When each API id was last used, in seconds since 1970, as far as the running gateway knows; `None` where it is not
-/// asked.
-pub(in crate::cli) fn last_used(_file: &FileArgs) -> Option<HashMap<String, u64>> {
-    None
+/// When each API id was last used, in seconds since 1970, as far as the running gateway knows; `None` where it
+/// cannot be asked.
+pub(in crate::cli) fn last_used(file: &FileArgs) -> Option<HashMap<String, u64>> {
+    if !file.config.config.exists() {
+        return None;
+    }
+    let gateway = RemoteArgs { config: file.config.clone(), admin: None, admin_token_file: None };
+    // The list is worth seeing without it, and nobody wants to wait for a gateway that is not there.
+    let answer = Remote::new(&gateway, Duration::from_secs(1)).ok()?.read("/credentials", None).ok()?.ok().ok()?;
+    let row = |row: &Value| Some((row["id"].as_str()?.to_owned(), row["last_used"].as_u64()?));
+    Some(answer.as_array()?.iter().filter_map(row).collect())
 }
 
 /// The keys of `gateway.toml` that are needed here; `check` judges the rest.

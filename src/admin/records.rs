@@ -1,0 +1,138 @@
+//! What operators ask and change of sessions, credentials and directory records.
+//!
+//! Called by the listener after its checks. It goes through `identity` and `directory`, so that what it ends is over in
+//! every gateway; an account that the directory does not know is refused rather than quietly marked.
+
+use std::sync::Arc;
+
+use http::Response;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Admin;
+use super::reply::{Refusal, json_ok};
+use crate::directory::Unavailable;
+use crate::policy::principal::{Account, is_id};
+use crate::policy::uri::decode_query;
+use crate::store::Revocation;
+
+type Answer = Result<Response<Vec<u8>>, Refusal>;
+
+/// The body of `POST /revocations`: exactly one of these.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Wanted {
+    Jti(String),
+    Account(String),
+    Subtree(String),
+}
+
+/// The body of `POST /directory/changes`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changes {
+    keys: Vec<String>,
+}
+
+impl Admin {
+    /// `GET /sessions?account=`: those that go on, oldest first; `started` in milliseconds, `expires` in seconds since
+    /// the epoch, both as the record has them.
+    pub(super) async fn sessions(&self, query: &str) -> Answer {
+        let id = parameter(query, "account")?;
+        let id = id.ok_or_else(|| Refusal::Malformed("name one account: /sessions?account=ID".to_owned()))?;
+        let account = self.account(&id).await?;
+        let sessions = self.gateway.resolver.sessions().list(account.lineage.as_str()).await.map_err(Refusal::Away)?;
+        let rows: Vec<_> = sessions
+            .iter()
+            .map(|session| {
+                json!({ "jti": session.jti, "account": session.sub, "started": session.started,
+                    "expires": session.expires })
+            })
+            .collect();
+        Ok(json_ok(&rows))
+    }
+
+    /// `POST /revocations`: whether there was anything to end.
+    pub(super) async fn revoke(&self, body: &[u8]) -> Answer {
+        let wanted: Wanted = parse(body, "one of {\"jti\":…}, {\"account\":…} and {\"subtree\":…}")?;
+        let revocation = match &wanted {
+            Wanted::Jti(jti) if is_id(jti) => Revocation::Session(jti),
+            Wanted::Jti(_) => return Err(Refusal::Malformed("a jti is 1 to 64 of A-Z a-z 0-9 . _ ~ -".to_owned())),
+            Wanted::Account(id) => {
+                self.account(id).await?;
+                Revocation::Account(id)
+            }
+            Wanted::Subtree(id) => {
+                self.account(id).await?;
+                Revocation::Subtree(id)
+            }
+        };
+        let revoked = self.gateway.resolver.sessions().revoke(revocation).await.map_err(Refusal::Away)?;
+        tracing::info!(?revocation, revoked, "revoked by an operator");
+        Ok(json_ok(&json!({ "revoked": revoked })))
+    }
+
+    /// `GET /credentials`: those that were used in this process, and when last, in seconds since the epoch.
+    pub(super) fn credentials(&self) -> Response<Vec<u8>> {
+        let mut used = self.gateway.resolver.directory().last_used();
+        used.sort();
+        let rows: Vec<_> = used.iter().map(|(id, seconds)| json!({ "id": &**id, "last_used": seconds })).collect();
+        json_ok(&rows)
+    }
+
+    /// `POST /directory/changes`: how many of the keys name a record.
+    pub(super) fn note_changes(&self, body: &[u8]) -> Answer {
+        let changes: Changes = parse(body, "{\"keys\":[\"account:ID\", \"credential:ID\", \"email:E-MAIL\"]}")?;
+        let known = self.gateway.resolver.directory().forget(changes.keys.iter().map(String::as_str));
+        Ok(json_ok(&json!({ "records": known })))
+    }
+
+    async fn account(&self, id: &str) -> Result<Arc<Account>, Refusal> {
+        let unknown = || Refusal::UnknownAccount(id.to_owned());
+        if !is_id(id) {
+            return Err(Refusal::Malformed("an account's id is 1 to 64 of A-Z a-z 0-9 . _ ~ -".to_owned()));
+        }
+        let found = self.gateway.resolver.directory().account(id).await;
+        found.map_err(|Unavailable(cause)| Refusal::Away(cause))?.ok_or_else(unknown)
+    }
+}
+
+/// The parser's own words are left out: they would repeat what was sent.
+fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], expected: &str) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|_| Refusal::Malformed(format!("the body has to be {expected}")))
+}
+
+/// One parameter of a query; another one, or one that stands twice, would be overlooked.
+pub(super) fn parameter(query: &str, name: &str) -> Result<Option<String>, Refusal> {
+    let mut found = None;
+    for piece in query.split('&').filter(|piece| !piece.is_empty()) {
+        let (key, value) = piece.split_once('=').unwrap_or((piece, ""));
+        let value = decode_query(value).filter(|value| !value.is_empty() && key == name && found.is_none());
+        let value = value.ok_or_else(|| Refusal::Malformed(format!("the query takes `{name}=…`, once")))?;
+        found = Some(value.into_owned());
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_stands_once_and_alone() {
+        assert_eq!(parameter("", "key").unwrap(), None);
+        assert_eq!(parameter("key=pair:a%40b.c+d", "key").unwrap().as_deref(), Some("pair:a@b.c d"));
+        for odd in ["key=", "key", "key=a&key=b", "other=a", "key=a&other=b", "key=%zz"] {
+            assert!(parameter(odd, "key").is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_revocation_names_exactly_one_thing() {
+        let read = |text: &str| parse::<Wanted>(text.as_bytes(), "").is_ok();
+        assert!(read(r#"{"jti":"a"}"#) && read(r#"{"account":"a"}"#) && read(r#"{"subtree":"a"}"#));
+        for odd in ["", "{}", "[]", r#""jti""#, r#"{"jti":"a","account":"b"}"#, r#"{"jti":5}"#, r#"{"Jti":"a"}"#] {
+            assert!(!read(odd), "{odd}");
+        }
+    }
+}

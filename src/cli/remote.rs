@@ -1,0 +1,262 @@
+//! A running gateway as the verbs see it: its admin listener, asked over HTTP.
+//!
+//! Used by `token`, `lockout`, `reload` and `credential list`. Where it is and which token it wants comes from the
+//! command line, then from the environment, then from `gateway.toml`, of which nothing else is read: a gateway with a
+//! fault in its new files can still be asked.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, Method};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::args::RemoteArgs;
+use super::{Exit, Stop};
+use crate::config::secret::Secret;
+use crate::config::value::SecretSource;
+
+/// The admin listener of one gateway.
+pub(super) struct Remote {
+    url: String,
+    token: Option<HeaderValue>,
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// What it answered.
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Value,
+}
+
+impl Remote {
+    /// Makes no connection yet. `patience` bounds each call.
+    pub(super) fn new(args: &RemoteArgs, patience: Duration) -> Result<Self, Stop> {
+        let excerpt = Excerpt::read(&args.config.config)?.server;
+        let url = match &args.admin {
+            Some(url) => checked(url)?,
+            None => format!("http://{}", reachable(excerpt.admin.as_deref(), &args.config.config)?),
+        };
+        let folder = args.config.config.parent().unwrap_or(Path::new(""));
+        let token = match (&args.admin_token_file, std::env::var_os(TOKEN_VARIABLE), &excerpt.admin_token) {
+            (Some(path), ..) => Some(secret(&SecretSource::File(path.clone()), Path::new(""))?),
+            (None, Some(_), _) => Some(secret(&SecretSource::Env(TOKEN_VARIABLE.to_owned()), folder)?),
+            (None, None, Some(source)) => Some(secret(source, folder)?),
+            (None, None, None) => None,
+        };
+        let token = token.as_ref().map(bearer).transpose()?;
+        // An earlier one of this process does as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let client = client.connect_timeout(CONNECT_PATIENCE.min(patience)).timeout(patience);
+        // The system's authorities are looked for only where they are needed; a small container has none.
+        let client = if url.starts_with("https:") { client } else { client.tls_certs_only([]) };
+        let client = client.build().map_err(Stop::failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Stop::failed)?;
+        Ok(Self { url, token, client, runtime })
+    }
+
+    /// Asks for something.
+    pub(super) fn read(&self, path: &str, query: Option<(&str, &str)>) -> Result<Answer, Stop> {
+        self.call(Method::GET, path, query, None)
+    }
+
+    /// Changes something.
+    pub(super) fn change(
+        &self,
+        method: Method,
+        path: &str,
+        query: Option<(&str, &str)>,
+        body: &Value,
+    ) -> Result<Answer, Stop> {
+        self.call(method, path, query, Some(body))
+    }
+
+    fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: Option<(&str, &str)>,
+        body: Option<&Value>,
+    ) -> Result<Answer, Stop> {
+        let query = query.map(|(name, value)| format!("?{name}={}", encoded(value))).unwrap_or_default();
+        let mut request = self.client.request(method, format!("{}{path}{query}", self.url));
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token.clone());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = self.runtime.block_on(async {
+            let response = request.send().await?;
+            let status = response.status().as_u16();
+            Ok::<_, reqwest::Error>((status, response.bytes().await?))
+        });
+        let (status, bytes) = answer.map_err(|error| self.unreachable(&error))?;
+        let body = serde_json::from_slice(&bytes).map_err(|_| {
+            Stop::failed(format!("{} answered {status}, but no JSON: is it an admin listener?", self.url))
+        })?;
+        Ok(Answer { status, body })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Stop {
+        let why = if error.is_timeout() {
+            "it did not answer in time".to_owned()
+        } else {
+            let mut innermost: &dyn std::error::Error = error;
+            while let Some(source) = innermost.source() {
+                innermost = source;
+            }
+            innermost.to_string()
+        };
+        let message = format!(
+            "cannot reach the admin listener at {}: {why}; is the gateway running, or is it another --admin?",
+            self.url
+        );
+        Stop { message, exit: Exit::Unavailable }
+    }
+}
+
+impl Answer {
+    /// The body of a success.
+    ///
+    /// # Errors
+    /// What the gateway says instead.
+    pub(super) fn ok(self) -> Result<Value, Stop> {
+        let said = self.body["error"].as_str().unwrap_or("no reason given");
+        match self.status {
+            200..=299 => Ok(self.body),
+            401 => Err(Stop::failed(format!(
+                "the admin listener wants its token: --admin-token-file, {TOKEN_VARIABLE}, or admin_token in the settings"
+            ))),
+            503 => Err(Stop { message: format!("the gateway cannot do it now: {said}"), exit: Exit::Unavailable }),
+            400 => Err(Stop::usage(said)),
+            status => Err(Stop::failed(format!("the gateway refused ({status}): {said}"))),
+        }
+    }
+}
+
+/// The part of `gateway.toml` that is read here; `check` judges the rest.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Excerpt {
+    server: ServerKeys,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ServerKeys {
+    admin: Option<String>,
+    admin_token: Option<SecretSource>,
+}
+
+impl Excerpt {
+    /// A file that is not there has nothing to say.
+    fn read(path: &Path) -> Result<Self, Stop> {
+        let bad = |message: String| Stop { message, exit: Exit::BadFiles };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(bad(format!("cannot read {}: {error}", path.display()))),
+        };
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        // What the parser says is left out: it repeats values, and one of them may be a secret.
+        toml::from_str(text)
+            .map_err(|_| bad(format!("{} has a fault; `portcullis check -c {0}` shows it", path.display())))
+    }
+}
+
+/// The address to call, of the one to listen on: "all addresses" can be called by none of them.
+fn reachable(admin: Option<&str>, settings: &Path) -> Result<SocketAddr, Stop> {
+    let address: SocketAddr = admin.unwrap_or(DEFAULT_ADMIN).parse().map_err(|_| Stop {
+        message: format!("{}: `server.admin` is no address; --admin names one", settings.display()),
+        exit: Exit::BadFiles,
+    })?;
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    Ok(SocketAddr::new(ip, address.port()))
+}
+
+fn checked(url: &str) -> Result<String, Stop> {
+    let known = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    match known {
+        Some(host) if !host.is_empty() && !host.contains(['?', '#', '@']) => Ok(url.trim_end_matches('/').to_owned()),
+        Some(_) | None => Err(Stop::usage("--admin is a URL like http://127.0.0.1:8081")),
+    }
+}
+
+fn secret(source: &SecretSource, folder: &Path) -> Result<Secret, Stop> {
+    let read = Secret::read(source, folder);
+    read.map_err(|(message, hint)| Stop { message: format!("admin token: {message}; {hint}"), exit: Exit::BadFiles })
+}
+
+fn bearer(token: &Secret) -> Result<HeaderValue, Stop> {
+    let bytes = token.reveal().strip_suffix(b"\n").unwrap_or(token.reveal());
+    let mut value = HeaderValue::from_bytes(&[b"Bearer ", bytes].concat())
+        .map_err(|_| Stop::usage("the admin token holds characters that no header can"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A value for a query: every byte that could mean something there is escaped.
+fn encoded(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// Where most who run a verb by hand would keep it.
+const TOKEN_VARIABLE: &str = "PORTCULLIS_ADMIN_TOKEN";
+
+const DEFAULT_ADMIN: &str = "127.0.0.1:8081";
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// For a call of a verb that was typed: reading all files again may take a while.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_all_interfaces_is_called_on_loopback() {
+        let settings = Path::new("gateway.toml");
+        for (listen, called) in [
+            (None, "127.0.0.1:8081"),
+            (Some("0.0.0.0:9000"), "127.0.0.1:9000"),
+            (Some("[::]:9000"), "[::1]:9000"),
+            (Some("10.0.0.5:9000"), "10.0.0.5:9000"),
+        ] {
+            assert_eq!(reachable(listen, settings).unwrap().to_string(), called);
+        }
+        assert_eq!(reachable(Some("nowhere"), settings).unwrap_err().exit, Exit::BadFiles);
+    }
+
+    #[test]
+    fn a_url_is_a_scheme_and_a_host() {
+        assert_eq!(checked("http://127.0.0.1:8081/").unwrap(), "http://127.0.0.1:8081");
+        for odd in ["127.0.0.1:8081", "ftp://h", "http://", "http://u:p@h", "http://h?x"] {
+            assert_eq!(checked(odd).unwrap_err().exit, Exit::Usage, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_query_value_cannot_end_itself() {
+        assert_eq!(encoded("pair:a@b.c&x=1 ü"), "pair%3Aa%40b.c%26x%3D1%20%C3%BC");
+    }
+}

@@ -1,0 +1,70 @@
+//! `portcullis token …`: sessions of a running gateway, listed and ended.
+//!
+//! The gateway does it, through its admin listener; here it is only asked, and its answer shown.
+
+use std::io::Write;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::args::{Format, RevokeArgs, TokenVerb};
+use super::remote::{PATIENCE, Remote};
+use super::{Done, Exit};
+use crate::directory::edit::format_time;
+
+/// Runs the verb.
+///
+/// # Errors
+/// A gateway that cannot be reached or refuses, or an output that cannot be written.
+pub fn run(verb: &TokenVerb, out: &mut dyn Write) -> Done {
+    match verb {
+        TokenVerb::List { account, format, remote } => {
+            let remote = Remote::new(remote, PATIENCE)?;
+            let sessions = remote.read("/sessions", Some(("account", account)))?.ok()?;
+            match format {
+                Format::Json => writeln!(out, "{sessions:#}")?,
+                Format::Text => list(account, &sessions, out)?,
+            }
+        }
+        TokenVerb::Revoke { what, format, remote } => {
+            let remote = Remote::new(remote, PATIENCE)?;
+            let (body, words) = wanted(what);
+            let answer = remote.change(Method::POST, "/revocations", None, &body)?.ok()?;
+            match format {
+                Format::Json => writeln!(out, "{answer:#}")?,
+                Format::Text if answer["revoked"] == true => writeln!(out, "ended: {words}")?,
+                Format::Text => writeln!(out, "nothing to end: {words} is not there, or over already")?,
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn wanted(what: &RevokeArgs) -> (Value, String) {
+    match (&what.jti, &what.account, &what.subtree) {
+        (Some(jti), ..) => (json!({ "jti": jti }), format!("session {jti}")),
+        (None, Some(account), _) => (json!({ "account": account }), format!("all sessions of {account}")),
+        (None, None, account) => {
+            let account = account.as_deref().unwrap_or_default();
+            (json!({ "subtree": account }), format!("all sessions of {account} and of every account below it"))
+        }
+    }
+}
+
+fn list(account: &str, sessions: &Value, out: &mut dyn Write) -> std::io::Result<()> {
+    let rows = sessions.as_array().map(Vec::as_slice).unwrap_or_default();
+    if rows.is_empty() {
+        return writeln!(out, "{account} has no session");
+    }
+    let time = |seconds: Option<u64>| {
+        let seconds = seconds.and_then(|seconds| i64::try_from(seconds).ok());
+        seconds.and_then(format_time).map_or_else(|| "-".to_owned(), |time| time.to_string())
+    };
+    writeln!(out, "{:<34} {:<22} expires", "session", "started")?;
+    for row in rows {
+        let started = time(row["started"].as_u64().map(|milliseconds| milliseconds / 1000));
+        let jti = row["jti"].as_str().unwrap_or("-");
+        writeln!(out, "{jti:<34} {started:<22} {}", time(row["expires"].as_u64()))?;
+    }
+    Ok(())
+}
