@@ -15,6 +15,7 @@ mod denials;
 mod directory;
 mod faults;
 mod forward;
+mod known;
 mod login;
 mod observe;
 mod outage;

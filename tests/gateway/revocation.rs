@@ -135,9 +135,8 @@ fn login_that_began_before_a_revocation_does_not_survive_it() {
 #[test]
 fn oldest_session_of_an_account_ends_everywhere_when_there_are_too_many() {
     let redis = RedisServer::start();
-    let limited = |_, builder: crate::harness::builder::Builder| {
-        builder.store(&redis.url()).token("sessions_per_account = 2")
-    };
+    let limited =
+        |_, builder: crate::harness::builder::Builder| builder.store(&redis.url()).token("sessions_per_account = 2");
     let fleet = Fleet::start(3, limited);
     let mut first = fleet.caller("", "alice");
     let mut second = fleet.caller("", "alice");

@@ -126,8 +126,7 @@ impl Shared {
     fn accept_forever(self: &Arc<Self>, address: SocketAddr, listener: TcpListener) {
         let mut listener = Some(listener);
         while !self.stopping.load(Ordering::Acquire) {
-            let mood = lock(&self.mood).0;
-            if mood == Mood::Refuse {
+            if lock(&self.mood).0 == Mood::Refuse {
                 listener = None;
                 thread::sleep(TICK);
                 continue;
@@ -135,7 +134,7 @@ impl Shared {
             match listener.get_or_insert_with(|| listen(address)).accept() {
                 Ok((client, _)) => {
                     lock(&self.taken).push(Instant::now());
-                    if mood == Mood::Slam {
+                    if matches!(lock(&self.mood).0, Mood::Slam | Mood::Refuse) {
                         linger_not(&client);
                     } else {
                         self.join(client);
@@ -200,6 +199,9 @@ impl Shared {
         for (due, bytes) in receiver {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             let (mood, now) = self.out_of_the_hole(pair);
+            if pair.done.load(Ordering::Acquire) {
+                break;
+            }
             if now != turn {
                 (passed, turn) = (0, now);
             }
