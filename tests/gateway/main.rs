@@ -11,6 +11,7 @@
 mod harness;
 
 mod basic;
+mod cancel;
 mod denials;
 mod directory;
 mod faults;
