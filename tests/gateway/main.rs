@@ -29,6 +29,7 @@ mod routes;
 mod scope;
 mod secrecy;
 mod sessions;
+mod soak;
 mod startup;
 mod token;
 mod unreadable;

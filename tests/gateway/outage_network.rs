@@ -8,7 +8,7 @@ use crate::harness::lab::login_request;
 use crate::harness::redis::RedisServer;
 use crate::harness::request::get;
 use crate::harness::toxic::{Mood, Toxic};
-use crate::harness::trial::{Tally, Trial};
+use crate::harness::trial::{Tally, Trial, waits_of};
 use crate::harness::wait::eventually;
 
 /// How long an outage goes on at least, so that its load says something.
@@ -59,6 +59,10 @@ fn black_hole_costs_no_request_more_than_its_budget() {
     assert!(tally.slowest < Duration::from_millis(50) + SLACK, "{tally:?}");
     let metrics = line.trial.lab.gateway.metrics();
     assert!(metrics.sum("portcullis_requests_in_flight", &[]) < 2.0, "requests pile up");
+    // Measured inside. The soak holds it to 20 ms above the budget, on a machine that does nothing else.
+    let ((all, over), (_, late)) = (waits_of(&metrics, "0.07"), waits_of(&metrics, "0.1"));
+    eprintln!("black hole: {all} waits, {over} above 70 ms, {late} above 100 ms");
+    assert!(late <= all / 100.0, "{late} of {all} waits took twice the budget");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::harness::builder::Builder;
 use crate::harness::client::Client;
 use crate::harness::fleet::wait_until_heard;
 use crate::harness::lab::{Lab, login_request};
+use crate::harness::metrics::Metrics;
 use crate::harness::mint::Mint;
 use crate::harness::redis::RedisServer;
 use crate::harness::request::{Request, get};
@@ -153,6 +154,14 @@ impl Trial {
         eprintln!("{what}: back for tokens after {tokens:?}, logins {logins:?}, readiness {ready:?}");
         self.call_known().assert_ok();
     }
+}
+
+/// All waits for the store that a gateway has measured, and those above a bound of its buckets, in seconds.
+pub(crate) fn waits_of(metrics: &Metrics, bound: &str) -> (f64, f64) {
+    let all = metrics.sum("portcullis_store_duration_seconds_count", &[]);
+    let within = metrics.sum("portcullis_store_duration_seconds_bucket", &[("le", bound)]);
+    assert!(within > 0.0, "no bucket ends at {bound}");
+    (all, all - within)
 }
 
 impl Strangers {
