@@ -66,6 +66,7 @@ impl Admin {
                 Place::Policy => Ok(self.policy()),
                 Place::Sessions => self.sessions(&query).await,
                 Place::Credentials => Ok(self.credentials()),
+                Place::Lockouts => Ok(self.lockouts()),
                 Place::Live | Place::Ready | Place::Revocations | Place::Changes | Place::Reload => {
                     Err(Refusal::NoSuchPath)
                 }
@@ -76,6 +77,7 @@ impl Admin {
         match place {
             Place::Revocations => self.revoke(&body).await,
             Place::Changes => self.note_changes(&body),
+            Place::Lockouts => self.clear_lockouts(&query).await,
             Place::Reload => self.reload().await,
             Place::Live | Place::Ready | Place::Metrics | Place::Policy | Place::Sessions | Place::Credentials => {
                 Err(Refusal::NoSuchPath)

@@ -25,11 +25,12 @@ use self::signals::{Signals, close_log};
 use crate::admin::reload::{NewAccounts, Reloader, live};
 use crate::admin::{Admin, Stage};
 use crate::config::load::Config;
-use crate::config::settings::{self, Settings};
-use crate::directory::Directory;
+use crate::config::settings::{self, DirectorySource, Settings};
 use crate::directory::file::{self, Followed};
 use crate::directory::records::Records;
+use crate::directory::{Directory, Surroundings};
 use crate::identity::Resolver;
+use crate::identity::lockout::Lockout;
 use crate::identity::password::Passwords;
 use crate::identity::sessions::Sessions;
 use crate::identity::token::Tokens;
@@ -37,7 +38,7 @@ use crate::proxy::Gateway;
 use crate::proxy::edge::Edge;
 use crate::proxy::hooks::Carrier;
 use crate::proxy::listener::Front;
-use crate::store::{RedisSettings, Store};
+use crate::store::Store;
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstreams;
@@ -55,6 +56,8 @@ pub enum StartError {
     AccessLog { path: String, error: std::io::Error },
     #[error("cannot use store.url: {0}")]
     Store(#[from] crate::store::StoreUrlError),
+    #[error("cannot call the directory: {0}")]
+    Directory(#[from] crate::directory::https::CallsError),
     #[error("cannot start: {0}")]
     Part(String),
 }
@@ -87,16 +90,18 @@ impl App {
             StartError::AccessLog { path, error }
         })?;
         let store = Arc::new(open_store(&settings.store)?);
-        let directory = Arc::new(Directory::new(records));
-        directory.replace_peppers(&settings.directory.peppers);
+        let directory = Arc::new(open_directory(&settings, records, &store, &metrics)?);
         let sessions = Sessions::new(Arc::clone(&store), settings.token.sessions_per_account, Arc::clone(&metrics));
         let tokens = Tokens::new(&settings.token, &metrics);
+        let lockout = Arc::new(Lockout::new(Arc::clone(&store), settings.lockout, Arc::clone(&metrics)));
+        store.listen(Arc::clone(&lockout) as _);
         let gateway = Gateway {
             live: ArcSwap::from_pointee(live(&metrics, &config)),
             resolver: Resolver::new(
                 Arc::clone(&directory),
                 sessions,
                 tokens,
+                lockout,
                 (settings.token.cache, settings.token.stale),
                 &metrics,
             ),
@@ -212,13 +217,29 @@ impl App {
     }
 }
 
-fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
-    Ok(match &settings.redis {
-        None => Store::memory(),
-        Some(url) => {
-            let (url, prefix) = (url.clone(), settings.prefix.clone());
-            Store::redis(RedisSettings { url, prefix, budget: settings.budget, replicas: 0, tls: None })?
+/// `records` are those of a `file:` directory.
+fn open_directory(
+    settings: &Settings,
+    records: Records,
+    store: &Arc<Store>,
+    metrics: &Metrics,
+) -> Result<Directory, StartError> {
+    let around = Surroundings { store, prefix: &settings.store.prefix, stale: settings.token.stale, metrics };
+    Ok(match &settings.directory.source {
+        DirectorySource::File(_) => {
+            let directory = Directory::new(records);
+            directory.replace_peppers(&settings.directory.peppers);
+            directory
         }
+        DirectorySource::Redis => Directory::redis(&settings.directory, around),
+        DirectorySource::Https(calls) => Directory::https(&settings.directory, calls, around)?,
+    })
+}
+
+fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
+    Ok(match settings.redis_settings() {
+        None => Store::memory(),
+        Some(settings) => Store::redis(settings)?,
     })
 }
 
@@ -313,6 +334,8 @@ impl BackgroundService for Background {
                 self.await_listeners(),
                 self.store.run(std::future::pending()),
                 self.follow_accounts(),
+                self.directory.watch(),
+                self.gateway.resolver.lockout().run(),
                 lookups
             );
         };

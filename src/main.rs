@@ -61,6 +61,7 @@ fn run(verb: &Verb) -> Result<Exit, Stop> {
         | Verb::Account(_)
         | Verb::Credential(_)
         | Verb::Token(_)
+        | Verb::Lockout(_)
         | Verb::Reload(_)
         | Verb::Completions(_) => return cli::run(verb, &mut anstream::stdout()),
     };

@@ -1,4 +1,4 @@
-//! What operators ask and change of sessions, credentials and directory records.
+//! What operators ask and change of sessions, credentials, lock-outs and directory records.
 //!
 //! Called by the listener after its checks. It goes through `identity` and `directory`, so that what it ends is over in
 //! every gateway; an account that the directory does not know is refused rather than quietly marked.
@@ -85,6 +85,30 @@ impl Admin {
         let changes: Changes = parse(body, "{\"keys\":[\"account:ID\", \"credential:ID\", \"email:E-MAIL\"]}")?;
         let known = self.gateway.resolver.directory().forget(changes.keys.iter().map(String::as_str));
         Ok(json_ok(&json!({ "records": known })))
+    }
+
+    /// `GET /lockouts`: every key with failures that this gateway knows; `until` in milliseconds since the epoch, 0 for
+    /// one that is not locked.
+    pub(super) fn lockouts(&self) -> Response<Vec<u8>> {
+        let listed = self.gateway.resolver.lockout().list();
+        let rows: Vec<_> = listed
+            .iter()
+            .map(|row| json!({ "key": row.key, "kind": row.kind.name(), "failures": row.failures, "until": row.until }))
+            .collect();
+        json_ok(&rows)
+    }
+
+    /// `DELETE /lockouts[?key=]`: how many keys were forgotten. One that only other gateways know is forgotten there.
+    pub(super) async fn clear_lockouts(&self, query: &str) -> Answer {
+        let lockout = self.gateway.resolver.lockout();
+        let key = parameter(query, "key")?;
+        let cleared = match &key {
+            Some(key) => lockout.clear(key).await.map(usize::from),
+            None => lockout.clear_all().await,
+        };
+        let cleared = cleared.map_err(Refusal::Away)?;
+        tracing::info!(key = key.as_deref().unwrap_or("all"), cleared, "lock-outs forgotten by an operator");
+        Ok(json_ok(&json!({ "cleared": cleared })))
     }
 
     async fn account(&self, id: &str) -> Result<Arc<Account>, Refusal> {

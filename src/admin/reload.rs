@@ -169,6 +169,7 @@ impl Reloader {
         if settings.directory.peppers != config.settings.directory.peppers {
             self.directory.replace_peppers(&config.settings.directory.peppers);
         }
+        self.gateway.resolver.lockout().configure(config.settings.lockout);
         self.admin_token.store(config.settings.server.admin_token.clone().map(Arc::new));
         let revision = config.snapshot.revision().to_owned();
         self.files.store(Arc::new(ReadFiles { names: config.files.clone(), at: timestamp() }));

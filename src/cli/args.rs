@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use self::directory::{AccountVerb, CredentialVerb, FileArgs, PepperArgs};
-pub use self::operation::{ReloadArgs, RemoteArgs, RevokeArgs, TokenVerb};
+pub use self::operation::{LockoutVerb, ReloadArgs, RemoteArgs, RevokeArgs, TokenVerb};
 
 /// API gateway for the UCaaS and CPaaS APIs.
 #[derive(Debug, Parser)]
@@ -67,6 +67,9 @@ pub enum Verb {
     /// List or end sessions of a running gateway.
     #[command(subcommand)]
     Token(TokenVerb),
+    /// List or forget failures and locks of a running gateway.
+    #[command(subcommand)]
+    Lockout(LockoutVerb),
     /// Let a running gateway read its files again, whole or not at all.
     #[command(
         after_help = "Examples:\n  portcullis check && portcullis reload --wait\n  portcullis reload --wait --admin http://10.0.0.5:8081 --admin-token-file /etc/portcullis/admin-token\n\nExit codes: 0 in effect, 65 refused (faults, or a key that needs a restart), 69 unreachable."

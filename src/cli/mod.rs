@@ -8,6 +8,7 @@ pub mod args;
 pub mod check;
 pub mod credential;
 pub mod explain;
+pub mod lockout;
 pub mod password;
 pub mod reasons;
 pub mod reload;
@@ -87,6 +88,7 @@ pub fn run(verb: &Verb, out: &mut dyn Write) -> Done {
         Verb::Account(args) => account::run(args, out),
         Verb::Credential(args) => credential::run(args, out),
         Verb::Token(args) => token::run(args, out),
+        Verb::Lockout(args) => lockout::run(args, out),
         Verb::Reload(args) => reload::run(args, out),
         Verb::Completions(args) => {
             clap_complete::generate(

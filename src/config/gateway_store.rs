@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::block::Block;
-use super::diag::Faults;
+use super::diag::{Faults, Severity};
 use super::gateway_bounds::Bounds;
 use super::gateway_file::Reader;
 use super::gateway_tls::TlsKeys;
@@ -21,6 +21,7 @@ impl Reader<'_> {
     /// The store, and whether it is certainly the one in memory: one with a fault is neither that nor shared.
     pub(super) fn store(&self, block: Option<Block<'_>>, faults: &mut Faults) -> (Store, bool) {
         let named = block.as_ref().is_some_and(|block| block.has("url"));
+        let flaws_before = faults.count(Severity::Fault);
         let raw: RawStore = block.map(|block| block.read_partly(faults)).unwrap_or_default();
         let place = raw.url.as_ref().map(Spanned::span);
         let url = raw.url.and_then(|url| self.text(url, faults));
@@ -36,11 +37,21 @@ impl Reader<'_> {
             let hint = "name a Redis with replicas in store.url, or leave it out";
             faults.fault(self.source, replicas.span(), "the store in memory has no replicas", hint);
         }
+        let tls_span = raw.tls.as_ref().map(Spanned::span);
         let tls = raw.tls.and_then(|tls| self.store_tls(tls, redis.as_deref(), in_memory, faults));
         let prefix = raw.prefix.map_or_else(|| "portcullis:".to_owned(), |prefix| self.prefix(prefix, faults));
         let budget = BUDGET.period(self.source, raw.budget, faults);
         let replicas = u8::try_from(REPLICAS.count(self.source, raw.replicas, faults)).unwrap_or(u8::MAX);
-        (Store { redis, replicas, tls, budget, prefix }, in_memory)
+        let store = Store { redis, replicas, tls, budget, prefix };
+        if let (Some(span), Some(settings)) = (tls_span.filter(|_| self.secrets), store.redis_settings())
+            && settings.tls.is_some()
+            // What was told already would be told again in other words.
+            && faults.count(Severity::Fault) == flaws_before
+            && let Err(error) = crate::store::Store::redis(settings)
+        {
+            faults.fault(self.source, span, error.to_string(), "PEM files, as `openssl x509 -in FILE` reads them");
+        }
+        (store, in_memory)
     }
 
     /// A text, without the one line end that editors put at the end of a file.
@@ -101,19 +112,14 @@ impl Reader<'_> {
 fn flaw(url: &str) -> Option<(String, &'static str)> {
     const KNOWN: &str = "write \"memory:\", \"redis://host:port\", \"rediss://…\", \"redis+sentinel://h1,h2/name\" or \
                          \"redis+cluster://h1,h2\"";
-    if url.starts_with("redis://") {
-        let settings = RedisSettings {
-            url: url.to_owned(),
-            prefix: String::new(),
-            budget: Duration::from_secs(1),
-            replicas: 0,
-            tls: None,
-        };
-        let error = crate::store::Store::redis(settings).err()?;
-        return Some((error.to_string(), "write \"redis://[user:password@]host:port[/database]\""));
+    let schemes = ["redis://", "rediss://", "redis+sentinel://", "redis+cluster://"];
+    if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        return Some(("no such store".to_owned(), KNOWN));
     }
-    let judged_at_start = ["rediss://", "redis+sentinel://", "redis+cluster://"];
-    (!judged_at_start.iter().any(|scheme| url.starts_with(scheme))).then(|| ("no such store".to_owned(), KNOWN))
+    let budget = Duration::from_secs(1);
+    let settings = RedisSettings { url: url.to_owned(), prefix: String::new(), budget, replicas: 0, tls: None };
+    let error = crate::store::Store::redis(settings).err()?;
+    Some((error.to_string(), "write \"redis://[user:password@]host:port[/database]\", or as gateway.toml shows"))
 }
 
 const BUDGET: Bounds<Duration> = Bounds {

@@ -13,6 +13,7 @@ use super::secret::Secret;
 use super::value::ServerAddress;
 use crate::policy::route::Timeouts;
 use crate::reason::Reason;
+use crate::store::RedisSettings;
 
 /// Everything in `gateway.toml` but the policies themselves.
 #[derive(Clone, Debug)]
@@ -138,6 +139,18 @@ pub struct Store {
 }
 
 impl Store {
+    /// What the store itself is opened with; `None` for one in memory.
+    #[must_use]
+    pub fn redis_settings(&self) -> Option<RedisSettings> {
+        let tls = self.tls.clone().map(|TlsFiles { ca, certificate, key }| crate::store::TlsFiles {
+            ca,
+            certificate,
+            key: key.map(|key| key.reveal().to_vec()),
+        });
+        let (url, prefix) = (self.redis.clone()?, self.prefix.clone());
+        Some(RedisSettings { url, prefix, budget: self.budget, replicas: self.replicas, tls })
+    }
+
     /// The URL for eyes and logs: a password in it is left out.
     #[must_use]
     pub fn shown_url(&self) -> String {

@@ -5,16 +5,19 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use super::Resolver;
+use super::lockout::{Attempt, Entry};
 use super::password::{Check, Passwords};
-use crate::directory::Unavailable;
-use crate::directory::records::{User, canonical_email};
+use crate::directory::records::canonical_email;
+use crate::directory::{PasswordCheck, Unavailable};
 use crate::policy::credential::Scheme;
+use crate::policy::decision::Hint;
 use crate::policy::principal::{Account, Principal, is_id};
 use crate::policy::route::Realm;
 use crate::reason::Reason;
@@ -27,6 +30,8 @@ pub struct LoginRequest<'a> {
     pub api_id: Option<&'a [u8]>,
     /// The whole body.
     pub body: &'a [u8],
+    /// Where it comes from.
+    pub client: IpAddr,
 }
 
 /// A login that succeeded: the reply's body.
@@ -49,8 +54,22 @@ struct Profile {
     email: String,
 }
 
-/// A login that failed: what the client is told, and the private cause.
-pub type Refusal = (Reason, &'static str);
+/// A login that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the client is told.
+    pub reason: Reason,
+    /// Why; private.
+    pub cause: &'static str,
+    /// When to come back, for one that is locked.
+    pub hint: Hint,
+}
+
+impl From<(Reason, &'static str)> for Refusal {
+    fn from((reason, cause): (Reason, &'static str)) -> Self {
+        Self { reason, cause, hint: Hint::None }
+    }
+}
 
 impl Resolver {
     /// Logs a user in.
@@ -66,46 +85,70 @@ impl Resolver {
         let api_id = request.api_id.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| is_id(id));
         let api_id = api_id.ok_or((Reason::HeaderInvalid, "X-Api-Id is no id"))?;
         let form = read_form(request.content_type, request.body).map_err(|cause| (Reason::ValidationFailed, cause))?;
+        let email = canonical_email(&form.email);
+        if let Some(seconds) = self.lockout.login_locked(email.as_deref(), request.client) {
+            return Err(locked(seconds));
+        }
         // Before anything is looked up: a session that starts by what was true before a revocation has to look older.
+        // Before the wait for a place, too, so that a login that has waited is older still.
         let started = self.sessions.time().await.map_err(|cause| (Reason::StoreUnavailable, cause))?;
-        // Everything is looked up before anything is judged, and a password is always checked.
+        let attempt = match self.lockout.enter(email.as_deref(), request.client).await {
+            Entry::Open(attempt) => attempt,
+            Entry::Locked(seconds) => return Err(locked(seconds)),
+            Entry::Crowded => return Err((Reason::Overloaded, "too many logins of one user at once").into()),
+        };
+        match self.authenticate(passwords, realm, api_id, email.as_deref(), form.password).await? {
+            Ok(account) => {
+                attempt.succeeded().await.map_err(locked)?;
+                self.grant(realm, email.unwrap_or_default(), account, started).await
+            }
+            Err(cause) => Err(failed(attempt, cause).await),
+        }
+    }
+
+    /// Whose e-mail and password these are, if the tenant is theirs. Outside: what has nothing to do with the client's
+    /// guess. Inside: why it fails; all of it is told alike, so all of it counts alike.
+    async fn authenticate(
+        &self,
+        passwords: &Passwords,
+        realm: &Realm,
+        api_id: &str,
+        email: Option<&str>,
+        password: String,
+    ) -> Result<Result<Arc<Account>, &'static str>, Refusal> {
         let away = |Unavailable(cause)| (Reason::DirectoryUnavailable, cause);
+        // Everything is looked up before anything is judged, and a password is always checked.
         let tenant = self.tenant(api_id, realm).await.map_err(away)?;
-        let user = match canonical_email(&form.email) {
-            Some(email) => self.directory.user(&email).await.map_err(away)?.filter(|user| !user.password.is_empty()),
-            None => None,
+        let found = match email {
+            Some(email) => self.directory.check_password(email, &password).await.map_err(away)?,
+            None => PasswordCheck::Here(None),
         };
-        let account = match &user {
-            Some(user) => self.directory.account(&user.account).await.map_err(away)?,
-            None => None,
+        let account = match found {
+            PasswordCheck::There(account) => account,
+            PasswordCheck::Here(user) => {
+                let user = user.filter(|user| !user.password.is_empty());
+                // For nobody an account is looked up as well: an unknown e-mail must not be quicker than a known one.
+                let id = user.as_ref().map_or(NO_ACCOUNT, |user| &user.account);
+                let account = self.directory.account(id).await.map_err(away)?;
+                match passwords.check(password, user.as_ref().map(|user| &*user.password)).await {
+                    Check::Right => account,
+                    Check::Wrong => None,
+                    Check::Busy => return Err((Reason::Overloaded, "the password pool is full").into()),
+                    Check::Failed => return Err((Reason::Internal, "a password check failed").into()),
+                }
+            }
         };
-        let check = passwords.check(form.password, user.as_ref().map(|user| &*user.password)).await;
-        let failed = |cause| Err((Reason::LoginFailed, cause));
-        match check {
-            Check::Right => {}
-            Check::Wrong => return failed("unknown e-mail or wrong password"),
-            Check::Busy => return Err((Reason::Overloaded, "the password pool is full")),
-            Check::Failed => return Err((Reason::Internal, "a password check failed")),
-        }
-        let (Some(user), Some(account)) = (user, account) else { return failed("the account is gone") };
-        let Some(tenant) = tenant else { return failed("X-Api-Id is unknown, expired, suspended or of another realm") };
-        if *tenant != *account && !tenant.lineage.contains(&account.lineage) {
-            return failed("the user lies outside the tenant");
-        }
-        if account.suspended {
-            return failed("the account is suspended");
-        }
-        if realm.role(account.lineage.role()).is_none() {
-            return failed("the realm does not know the user's role");
-        }
-        self.grant(realm, &user, account, started).await
+        Ok(belongs(realm, tenant.as_deref(), account))
     }
 
     /// The account that `X-Api-Id` stands for.
     async fn tenant(&self, api_id: &str, realm: &Realm) -> Result<Option<Arc<Account>>, Unavailable> {
-        let Some(credential) = self.directory.credential(api_id).await? else { return Ok(None) };
+        let credential = self.directory.credential(api_id).await?;
+        let id = credential.as_ref().map_or(NO_ACCOUNT, |credential| &credential.account);
+        let (Some(account), Some(credential)) = (self.directory.account(id).await?, credential) else {
+            return Ok(None);
+        };
         let now = i64::try_from(self.sessions.now_s()).unwrap_or(i64::MAX);
-        let Some(account) = self.directory.account(&credential.account).await? else { return Ok(None) };
         let good = credential.is_for(&realm.name) && credential.is_current(now) && !account.suspended;
         Ok(good.then_some(account))
     }
@@ -113,7 +156,7 @@ impl Resolver {
     async fn grant(
         &self,
         realm: &Realm,
-        user: &User,
+        email: String,
         account: Arc<Account>,
         started_ms: u64,
     ) -> Result<Grant, Refusal> {
@@ -124,12 +167,49 @@ impl Resolver {
             user_id: account.lineage.id().to_owned(),
             role: account.lineage.role().to_owned(),
             customer_id: account.lineage.nearest("customer").map(str::to_owned),
-            email: user.email.to_string(),
+            email,
         };
         let principal = Principal { account, scheme: Scheme::Token, credential: session.jti.into() };
         Ok(Grant { result: "1", token, expires_in: self.tokens.ttl_s(), user: profile, principal })
     }
 }
+
+/// The account, if it may log in to the realm through this tenant.
+fn belongs(
+    realm: &Realm,
+    tenant: Option<&Account>,
+    account: Option<Arc<Account>>,
+) -> Result<Arc<Account>, &'static str> {
+    let account = account.ok_or("unknown e-mail, wrong password, or the account is gone")?;
+    let tenant = tenant.ok_or("X-Api-Id is unknown, expired, suspended or of another realm")?;
+    if *tenant != *account && !tenant.lineage.contains(&account.lineage) {
+        return Err("the user lies outside the tenant");
+    }
+    if account.suspended {
+        return Err("the account is suspended");
+    }
+    if realm.role(account.lineage.role()).is_none() {
+        return Err("the realm does not know the user's role");
+    }
+    Ok(account)
+}
+
+/// A login that failed, once the lock-out knows: the pair may be locked by now.
+async fn failed(attempt: Attempt<'_>, cause: &'static str) -> Refusal {
+    match attempt.failed().await {
+        Ok(()) => (Reason::LoginFailed, cause).into(),
+        Err(seconds) => locked(seconds),
+    }
+}
+
+fn locked(seconds: u32) -> Refusal {
+    let cause = "too many failed attempts of this e-mail from this network, of this network, or of this e-mail";
+    Refusal { reason: Reason::LockedOut, cause, hint: Hint::RetryAfter(seconds) }
+}
+
+/// What is looked up for whoever has no account, so that it takes as long. It keeps the grammar of an id; whoever has it
+/// gains nothing by it.
+const NO_ACCOUNT: &str = "~nobody~";
 
 /// E-mail and password as the client wrote them.
 struct Form {

@@ -6,11 +6,13 @@
 pub mod basic;
 pub mod cache;
 pub mod flights;
+pub mod lockout;
 pub mod login;
 pub mod password;
 pub mod sessions;
 pub mod token;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use prometheus::IntCounter;
 
 use self::cache::{Cache, Known, Since, Times};
 use self::flights::Flights;
+use self::lockout::Lockout;
 use self::sessions::Sessions;
 use self::token::{Claims, Tokens, Verdict};
 use crate::config::secret::Secret;
@@ -32,6 +35,7 @@ pub struct Resolver {
     directory: Arc<Directory>,
     sessions: Sessions,
     tokens: Tokens,
+    lockout: Arc<Lockout>,
     cache: Arc<Cache>,
     flights: Flights<Reading>,
     /// How long a known token is honoured while the store is away.
@@ -62,6 +66,7 @@ impl Resolver {
         directory: Arc<Directory>,
         sessions: Sessions,
         tokens: Tokens,
+        lockout: Arc<Lockout>,
         (entries, stale): (usize, Duration),
         metrics: &Metrics,
     ) -> Self {
@@ -74,7 +79,7 @@ impl Resolver {
         };
         let cache = Arc::new(Cache::new(entries));
         sessions.store().listen(Arc::clone(&cache) as _);
-        Self { directory, sessions, tokens, cache, flights: Flights::new(), stale, counters }
+        Self { directory, sessions, tokens, lockout, cache, flights: Flights::new(), stale, counters }
     }
 
     /// The directory, for targets and logins.
@@ -101,6 +106,12 @@ impl Resolver {
         self.cache.len()
     }
 
+    /// Who has failed too often.
+    #[must_use]
+    pub const fn lockout(&self) -> &Arc<Lockout> {
+        &self.lockout
+    }
+
     /// Takes other signing keys over: `token.keys`. Tokens of a key that is not among them end at once, also those that
     /// are known here.
     pub fn replace_token_keys(&self, keys: &[(String, Secret)]) {
@@ -109,17 +120,20 @@ impl Resolver {
         self.cache.rekey();
     }
 
-    /// Finds out whose a credential is, in the realm of this name.
-    pub async fn resolve(&self, presented: &Presented<'_>, realm: &str) -> Identity {
+    /// Finds out whose a credential is, in the realm of this name, and settles it with the lock-out.
+    pub async fn resolve(&self, presented: &Presented<'_>, realm: &str, client: IpAddr) -> Identity {
         match presented {
             Presented::Nothing => Identity::Invalid("nothing presented"),
             Presented::Unreadable(_, cause) => Identity::Invalid(cause),
-            Presented::Basic(key) => basic::resolve(&self.directory, key, realm, self.sessions.now_s()).await,
-            Presented::Token(token) => self.token(token, realm).await,
+            Presented::Basic(key) => {
+                let found = basic::resolve(&self.directory, key, realm, self.sessions.now_s()).await;
+                self.lockout.settle(key, client, found)
+            }
+            Presented::Token(token) => self.token(token, realm, client).await,
         }
     }
 
-    async fn token(&self, token: &str, realm: &str) -> Identity {
+    async fn token(&self, token: &str, realm: &str, client: IpAddr) -> Identity {
         let now = self.sessions.now_s();
         match self.cache.find(token, realm) {
             Some(known) if known.expires <= now => Identity::Expired("exp is past"),
@@ -134,6 +148,10 @@ impl Resolver {
                 match self.tokens.verify(token, realm, now) {
                     Verdict::Good(claims) => self.newcomer(token, realm, &claims, since).await,
                     Verdict::Expired => Identity::Expired("exp is past"),
+                    Verdict::Forged => {
+                        self.lockout.bad_signature(client);
+                        Identity::Invalid("wrong signature")
+                    }
                     Verdict::Bad(cause) => Identity::Invalid(cause),
                 }
             }

@@ -5,6 +5,7 @@
 use super::Gateway;
 use super::exchange::Notes;
 use crate::directory::Unavailable;
+use crate::policy::credential::Presented;
 use crate::policy::decision::{Denial, Question};
 use crate::policy::facts::{Facts, LockAnswer, RequestHead, TargetAnswer};
 use crate::policy::ladder::{Decision, MAX_QUESTIONS, Permit, decide};
@@ -48,10 +49,15 @@ impl Gateway {
 
     async fn find_out(&self, question: Question, facts: &mut Facts<'_>) {
         match question {
-            Question::LockOut => facts.lock = Some(LockAnswer::Open),
+            Question::LockOut => {
+                facts.lock = Some(match &facts.head.presented {
+                    Presented::Basic(key) => self.resolver.lockout().judge(key, facts.head.client).await,
+                    Presented::Nothing | Presented::Unreadable(..) | Presented::Token(_) => LockAnswer::Open,
+                });
+            }
             Question::Identity => {
                 let realm = facts.place.realm.map_or("", |(_, realm)| &realm.name);
-                facts.identity = Some(self.resolver.resolve(&facts.head.presented, realm).await);
+                facts.identity = Some(self.resolver.resolve(&facts.head.presented, realm, facts.head.client).await);
             }
             Question::Target(id) => {
                 facts.target = Some(match self.resolver.directory().account(&id).await {

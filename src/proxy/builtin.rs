@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 use super::Gateway;
 use super::exchange::Exchange;
 use super::intake::MapFields;
-use crate::identity::login::LoginRequest;
+use crate::identity::login::{LoginRequest, Refusal};
 use crate::policy::decision::Hint;
 use crate::policy::facts::Fields;
 use crate::policy::ladder::Permit;
@@ -46,17 +46,18 @@ impl Gateway {
         };
         let answer = match self.read_body(session, exchange).await {
             Err(BodyEnd::Gone(error)) => return Err(Halt::Gone(error)),
-            Err(BodyEnd::Fault(reason, cause)) => Err((reason, cause)),
+            Err(BodyEnd::Fault(reason, cause)) => Err(Refusal::from((reason, cause))),
             Ok(body) => {
                 let fields = MapFields(&session.req_header().headers);
                 let api_id = fields.first("x-api-id").filter(|_| fields.values("x-api-id").nth(1).is_none());
                 let content_type =
                     fields.first("content-type").filter(|_| fields.values("content-type").nth(1).is_none());
-                let request = LoginRequest { content_type, api_id, body: &body };
+                let client = exchange.sender.client;
+                let request = LoginRequest { content_type, api_id, body: &body, client };
                 self.resolver.login(&self.passwords, realm, &request).await
             }
         };
-        let outcome = answer.as_ref().map_or_else(|(reason, _)| reason.name(), |_| "granted");
+        let outcome = answer.as_ref().map_or_else(|refusal| refusal.reason.name(), |_| "granted");
         self.metrics.logins.with_label_values(&[&realm.name, outcome]).inc();
         match answer {
             Ok(grant) => {
@@ -64,9 +65,9 @@ impl Gateway {
                 exchange.notes.principal = Some(grant.principal.clone());
                 Ok(json_reply(200, &grant, exchange.request_id.as_str()))
             }
-            Err((reason, cause)) => {
+            Err(Refusal { reason, cause, hint }) => {
                 let challenge = Challenge { realm: realm.name.clone(), presented: None };
-                Err(Halt::Refuse(Problem { reason, hint: Hint::None, challenge }, cause))
+                Err(Halt::Refuse(Problem { reason, hint, challenge }, cause))
             }
         }
     }

@@ -181,8 +181,9 @@ fn server(text: &str, default_port: u16) -> Result<ConnectionInfo, StoreUrlError
 }
 
 fn host(server: &ConnectionInfo) -> Option<&str> {
-    match server.addr() {
-        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host),
-        _ => None,
+    if let ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } = server.addr() {
+        Some(host)
+    } else {
+        None
     }
 }

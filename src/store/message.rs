@@ -33,7 +33,7 @@ pub(super) fn read(payload: &[u8]) -> Option<Message<'_>> {
             let (until, key) = rest.split_once(' ')?;
             let failures = u32::try_from(number(failures.as_bytes())?).ok()?;
             let until = number(until.as_bytes())?;
-            (!key.is_empty()).then_some(Message::News(News::Lock(key, Lock { failures, until })))
+            Some(Message::News(News::Lock(key, Lock { failures, until })))
         }
         "beat" => id(rest).map(Message::Beat),
         _ => None,

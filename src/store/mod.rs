@@ -225,9 +225,10 @@ impl Store {
         }
     }
 
-    /// Counts a failed attempt under `key` and says where the key stands now. Counts older than `within` are
-    /// forgotten. From the `limit`-th failure on the key is locked: 1 s, doubled by every further failure, up to 15 min.
-    /// Announced to every gateway as [`feed::News::Lock`].
+    /// Counts a failed attempt under `key` and says where the key stands now. From the `limit`-th failure on the key is
+    /// locked: 1 s, doubled by every further failure, up to 15 min. Failures are forgotten `within` after the first of
+    /// them, those of a key that was locked `within` after the end of its last lock: else a lock would open for good
+    /// before it had doubled to its longest. Announced to every gateway as [`feed::News::Lock`].
     ///
     /// # Errors
     /// The store could not be asked, or refused.
@@ -336,8 +337,8 @@ impl Store {
         }
     }
 
-    /// The background work, until `stop` resolves: memory sweeps what expired; Redis connects, reconnects and
-    /// measures. To be run once, on a runtime that lives as long as the gateway: the task that drives the connection
+    /// The background work, until `stop` resolves: memory sweeps what expired; Redis connects, reconnects, measures and
+    /// listens. To be run once, on a runtime that lives as long as the gateway: the task that drives the connection
     /// lives there. A connection outlives `stop`, so that requests that drain can still use it.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
         let work = async {

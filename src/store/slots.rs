@@ -51,8 +51,8 @@ impl Range {
             return None;
         };
         let mut parts = parts.into_iter();
-        let first: u16 = from_redis_value(parts.next()?).ok()?;
-        let last: u16 = from_redis_value(parts.next()?).ok()?;
+        let first = number(parts.next()?)?;
+        let last = number(parts.next()?)?;
         let mut servers = parts.map(|server| address(server, answerer));
         // Without an address of the primary nobody can be asked; a replica is not asked in its place.
         let primary = servers.next()??;
@@ -68,7 +68,7 @@ fn address(server: Value, answerer: &str) -> Option<String> {
     };
     let mut parts = parts.into_iter();
     let host: Option<String> = from_redis_value(parts.next()?).ok()?;
-    let port: u16 = from_redis_value(parts.next()?).ok()?;
+    let port = number(parts.next()?)?;
     match host.as_deref() {
         Some("?") => None,
         None | Some("") => Some(format!("{answerer}:{port}")),
@@ -76,12 +76,15 @@ fn address(server: Value, answerer: &str) -> Option<String> {
     }
 }
 
+/// Not read as `u16` at once: the client would cut off what does not fit.
+fn number(value: Value) -> Option<u16> {
+    from_redis_value::<i64>(value).ok()?.try_into().ok()
+}
+
 /// The key by which a command finds its server; `None` for one without a key.
 pub(super) fn key_of(command: &Cmd) -> Option<&[u8]> {
-    let mut arguments = command.args_iter().map(|argument| match argument {
-        Arg::Simple(bytes) => bytes,
-        _ => b"0",
-    });
+    let mut arguments =
+        command.args_iter().map(|argument| if let Arg::Simple(bytes) = argument { bytes } else { b"0" });
     let name = arguments.next()?;
     let is = |known: &[&str]| known.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name));
     if is(&WITHOUT_KEY) {

@@ -3,20 +3,57 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+/// Runs facts of the calling file's `facts` on every backend: memory, a server, and a cluster of one server, which
+/// refuses whatever touches keys of two slots.
+macro_rules! every_backend {
+    ($($fact:ident),+ $(,)?) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                super::facts::$fact(std::sync::Arc::new($crate::store::Store::memory())).await;
+            })+
+        }
+        mod redis_server {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                let server = $crate::store::tests::server::Server::start();
+                super::facts::$fact(server.reached_store($crate::store::tests::CALM).await).await;
+            })+
+        }
+        /// One after the other, since a cluster takes seconds to start; each with keys of its own.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn all_of_it_holds_on_a_cluster() {
+            let server = $crate::store::tests::server::Server::start_as(&["--cluster-enabled", "yes"]);
+            $(eprintln!("{}", stringify!($fact));
+            facts::$fact($crate::store::tests::cluster_of_one(&server, stringify!($fact)).await).await;)+
+        }
+    };
+}
+
 mod address;
 mod certificates;
+mod cluster;
+mod feed;
 mod link;
+mod load;
+mod locks;
+mod model;
 mod outage;
+mod records;
+mod sentinel;
 mod server;
+mod sessions;
+mod slots;
 mod wire;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use self::server::Server;
 use super::clock::RemoteClock;
-use super::{Found, Memory, Session, Store};
+use super::feed::{Listener, News};
+use super::{Found, Memory, RedisSettings, Session, Store};
 
 /// Generous: the machine also compiles while it tests. What depends on the budget is in `outage`.
 const CALM: Duration = Duration::from_secs(5);
@@ -32,6 +69,50 @@ async fn eventually(fact: &str, within: Duration, holds: impl Fn() -> bool) {
     while !holds() {
         assert!(Instant::now() < give_up, "not within {within:?}: {fact}");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A store on a cluster whose only server is this one.
+async fn cluster_of_one(server: &Server, prefix: &str) -> Arc<Store> {
+    let slots: Vec<redis::Value> = server.tell(redis::cmd("CLUSTER").arg("SLOTS")).await;
+    if slots.is_empty() {
+        let () = server.tell(redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16383)).await;
+    }
+    let url = server.url().replace("redis:", "redis+cluster:");
+    let settings = RedisSettings { url, prefix: format!("{prefix}:"), budget: CALM, replicas: 0, tls: None };
+    let store = Arc::new(Store::redis(settings).unwrap());
+    let keeper = Arc::clone(&store);
+    tokio::spawn(async move { keeper.run(std::future::pending()).await });
+    eventually("the cluster is up", Duration::from_secs(20), || store.is_up()).await;
+    store
+}
+
+/// Hears what the feed says.
+#[derive(Default)]
+struct Ear(Mutex<Vec<(Instant, String)>>);
+
+impl Ear {
+    /// An ear that listens to `store`.
+    fn at(store: &Store) -> Arc<Self> {
+        let ear = Arc::new(Self::default());
+        store.listen(Arc::clone(&ear) as Arc<dyn Listener>);
+        ear
+    }
+
+    /// Everything heard so far, as it would be printed.
+    fn heard(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(_, news)| news.clone()).collect()
+    }
+
+    /// When this was heard first.
+    fn heard_at(&self, news: &str) -> Option<Instant> {
+        self.0.lock().unwrap().iter().find(|(_, heard)| heard == news).map(|(at, _)| *at)
+    }
+}
+
+impl Listener for Ear {
+    fn hear(&self, news: &News<'_>) {
+        self.0.lock().unwrap().push((Instant::now(), format!("{news:?}")));
     }
 }
 
@@ -125,24 +206,6 @@ mod facts {
         let ended = tokio::time::timeout(CALM, store.run(std::future::ready(()))).await;
         assert_eq!(ended, Ok(()));
     }
-}
-
-macro_rules! every_backend {
-    ($($fact:ident),+ $(,)?) => {
-        mod memory {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $fact() {
-                super::facts::$fact(std::sync::Arc::new(super::Store::memory())).await;
-            })+
-        }
-        mod redis_server {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $fact() {
-                let server = super::Server::start();
-                super::facts::$fact(server.reached_store(super::CALM).await).await;
-            })+
-        }
-    };
 }
 
 every_backend! {

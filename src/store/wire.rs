@@ -72,7 +72,7 @@ pub(super) enum Target {
 /// Replaced as a whole, never changed: two states are the same connection exactly when they are the same allocation.
 pub(super) enum State {
     /// This connection passed its last probe.
-    Up(Live),
+    Up(Box<Live>),
     /// There is none; what a call is told.
     Down(StoreError),
 }
@@ -248,7 +248,7 @@ impl Wire {
         self.reached.store(true, Ordering::Relaxed);
         self.announced.store(true, Ordering::Relaxed);
         let address = live.address.clone();
-        let before = self.state.swap(Arc::new(State::Up(live)));
+        let before = self.state.swap(Arc::new(State::Up(Box::new(live))));
         if matches!(*before, State::Down(_)) {
             info!(store = address, "the store is reached");
             self.settings.changed.notify_one();

@@ -10,6 +10,7 @@
 
 mod harness;
 
+mod admin;
 mod basic;
 mod cancel;
 mod denials;
@@ -17,12 +18,14 @@ mod directory;
 mod faults;
 mod forward;
 mod known;
+mod lockout;
 mod login;
 mod observe;
 mod outage;
 mod outage_network;
 mod outage_server;
 mod regressions;
+mod reload;
 mod replies;
 mod revocation;
 mod routes;
@@ -31,6 +34,7 @@ mod secrecy;
 mod sessions;
 mod soak;
 mod startup;
+mod timing;
 mod token;
 mod unreadable;
 mod wire;

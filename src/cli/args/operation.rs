@@ -73,6 +73,39 @@ pub struct RevokeArgs {
     pub subtree: Option<String>,
 }
 
+/// `lockout …`
+#[derive(Debug, Subcommand)]
+pub enum LockoutVerb {
+    /// List who has failed, how often, and until when they are locked.
+    #[command(after_help = "Example:\n  portcullis lockout list --format json")]
+    List {
+        /// How the list is written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        remote: RemoteArgs,
+    },
+    /// Forget failures and locks, in every gateway of the installation.
+    #[command(
+        after_help = "Examples:\n  portcullis lockout clear 'pair:ops@customer.example@203.0.113.7'\n  portcullis lockout clear --all"
+    )]
+    Clear {
+        /// The key, as `lockout list` names it.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        key: Option<String>,
+        /// Every key that the gateway knows.
+        #[arg(long)]
+        all: bool,
+        /// How the outcome is written.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        remote: RemoteArgs,
+    },
+}
+
 /// `reload`
 #[derive(Debug, ClapArgs)]
 pub struct ReloadArgs {

@@ -11,11 +11,14 @@ use super::super::watermark::{MARK_LIFE_MS, Marks};
 /// Part of the accounts.
 #[derive(Default)]
 pub(super) struct Accounts {
-    /// Of each account (start, jti) → end of the record, all in milliseconds since the epoch. Never empty.
-    indexes: HashMap<Box<str>, BTreeMap<(u64, Box<str>), u64>, RandomState>,
+    /// Of each account that has sessions.
+    indexes: HashMap<Box<str>, Index, RandomState>,
     /// Watermarks, and when they are forgotten.
     marks: HashMap<Box<str>, (Marks, u64), RandomState>,
 }
+
+/// The sessions of one account: (start, jti) → end of the record, in milliseconds since the epoch. Never empty.
+type Index = BTreeMap<(u64, Box<str>), u64>;
 
 /// Which of an account's watermarks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

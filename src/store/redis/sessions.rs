@@ -4,11 +4,14 @@
 //! Nothing spans slots, so what takes several steps is ordered such that stopping between any two does no harm: a
 //! login enters the index first and writes its record last, a logout takes the record first and leaves the index last.
 //! An index may name a session that is gone, but no session goes on that its index does not name.
+//!
+//! Replicas confirm what somebody relies on: a login's record, a logout, a watermark. The index, and the end of sessions
+//! that are too many, go before the record to the same server, and in a cluster are not worth waiting for.
 
 use std::collections::HashSet;
 
 use futures_util::future::try_join_all;
-use redis::{Cmd, FromRedisValue, Script, Value, cmd};
+use redis::{Cmd, Value, cmd};
 use tokio::time::Instant;
 
 use super::super::error::StoreError;
@@ -38,7 +41,7 @@ impl Redis {
         let (jti, account) = (&*session.jti, &*session.sub);
         let index = self.index(account);
         if session.record_ends_ms() <= self.now_ms() {
-            self.end_record(jti, deadline).await?;
+            self.end_record(jti, NOBODY, deadline).await?;
             self.leave(&index, &[jti], deadline).await?;
             return Ok(Vec::new());
         }
@@ -54,7 +57,7 @@ impl Redis {
             // the index before its record was looked for, so one of the two sees the other.
             let entered: Option<Value> = self.link.ask(cmd("ZSCORE").arg(&index.starts).arg(jti), deadline).await?;
             if entered.is_none() {
-                self.end_record(jti, deadline).await?;
+                self.end_record(jti, NOBODY, deadline).await?;
                 ended.push(jti.into());
             }
         }
@@ -79,7 +82,7 @@ impl Redis {
 
     pub(in super::super) async fn end_session(&self, jti: &str, account: &str) -> Result<bool, StoreError> {
         let deadline = self.deadline();
-        let ended = self.end_record(jti, deadline).await?;
+        let ended = self.end_record(jti, self.replicas, deadline).await?;
         if ended {
             self.feed.tell(&News::Session(jti));
         }
@@ -100,7 +103,8 @@ impl Redis {
         let message = format!("{field} {account} ");
         let args =
             [field.as_bytes(), now.as_bytes(), life.as_bytes(), self.invalidations.as_bytes(), message.as_bytes()];
-        let mark: Vec<u8> = self.write(&MARK, &[&self.mark_key(account)], &args, deadline).await?;
+        let keys = [&*self.mark_key(account)];
+        let mark: Vec<u8> = self.link.run_script_acknowledged(&MARK, &keys, &args, self.replicas, deadline).await?;
         let mark = number(&mark).ok_or(StoreError::Unreadable)?;
         self.feed.tell(&match revocation {
             Revocation::Session(jti) => News::Session(jti),
@@ -115,7 +119,7 @@ impl Redis {
         match self.session(jti, "").await {
             Ok(Found::Live(session)) => self.end_session(jti, &session.sub).await,
             Ok(Found::Missing | Found::Revoked) | Err(StoreError::Unreadable) => {
-                let ended = self.end_record(jti, self.deadline()).await?;
+                let ended = self.end_record(jti, self.replicas, self.deadline()).await?;
                 if ended {
                     self.feed.tell(&News::Session(jti));
                 }
@@ -161,7 +165,8 @@ impl Redis {
         let numbers = [session.started, ends, u64::from(keep), LONGEST_LIFE_MS].map(|number| number.to_string());
         let mut args = vec![session.jti.as_bytes()];
         args.extend(numbers.iter().map(String::as_bytes));
-        let surplus: Vec<Vec<u8>> = self.write(&ENTER, &[&index.starts, &index.ends], &args, deadline).await?;
+        let keys = [&*index.starts, &*index.ends];
+        let surplus: Vec<Vec<u8>> = self.link.run_script(&ENTER, &keys, &args, deadline).await?;
         Ok(surplus.into_iter().filter_map(|jti| String::from_utf8(jti).ok()).map(String::into_boxed_str).collect())
     }
 
@@ -187,16 +192,17 @@ impl Redis {
 
     /// Ends records side by side; those that were there.
     async fn end_records<'a>(&self, jtis: &[&'a str], deadline: Instant) -> Result<HashSet<&'a str>, StoreError> {
-        let ends = jtis.iter().map(|jti| self.end_record(jti, deadline));
+        let ends = jtis.iter().map(|jti| self.end_record(jti, NOBODY, deadline));
         let ended = try_join_all(ends).await?;
         Ok(jtis.iter().zip(ended).filter(|(_, was_there)| *was_there).map(|(jti, _)| *jti).collect())
     }
 
     /// Ends a record; announced by the script. Whether it was there.
-    async fn end_record(&self, jti: &str, deadline: Instant) -> Result<bool, StoreError> {
+    async fn end_record(&self, jti: &str, replicas: u8, deadline: Instant) -> Result<bool, StoreError> {
         let message = format!("session {jti}");
         let args = [self.invalidations.as_bytes(), message.as_bytes()];
-        let ended: u64 = self.write(&END, &[&self.session_key(jti)], &args, deadline).await?;
+        let keys = [&*self.session_key(jti)];
+        let ended: u64 = self.link.run_script_acknowledged(&END, &keys, &args, replicas, deadline).await?;
         Ok(ended > 0)
     }
 
@@ -205,24 +211,14 @@ impl Redis {
         let ends = session.record_ends_ms().to_string();
         let longest = LONGEST_LIFE_MS.to_string();
         let args = [&record, ends.as_bytes(), longest.as_bytes()];
-        let _: u64 = self.write(&START, &[&self.session_key(&session.jti)], &args, deadline).await?;
+        let keys = [&*self.session_key(&session.jti)];
+        let _: u64 = self.link.run_script_acknowledged(&START, &keys, &args, self.replicas, deadline).await?;
         Ok(())
     }
 
     async fn leave(&self, index: &Index, jtis: &[&str], deadline: Instant) -> Result<(), StoreError> {
         let leave = |key: &str| cmd("ZREM").arg(key).arg(jtis).take();
         self.link.ask_each(&[leave(&index.starts), leave(&index.ends)], deadline).await.map(drop)
-    }
-
-    /// A write that has taken place once this is `Ok`, on as many replicas as the settings ask for.
-    async fn write<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        args: &[&[u8]],
-        deadline: Instant,
-    ) -> Result<T, StoreError> {
-        self.link.run_script_acknowledged(script, keys, args, self.replicas, deadline).await
     }
 
     fn mark_reads(&self, lineage: &str) -> impl Iterator<Item = Cmd> {
@@ -254,3 +250,6 @@ fn marks(answer: Value) -> Result<Marks, StoreError> {
     let mark = |text: Option<Vec<u8>>| text.map(|text| number(&text).ok_or(StoreError::Unreadable)).transpose();
     Ok(Marks { account: mark(account)?, subtree: mark(subtree)? })
 }
+
+/// No replica has to confirm.
+const NOBODY: u8 = 0;

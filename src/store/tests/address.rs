@@ -61,19 +61,7 @@ fn an_odd_url_is_refused_and_not_repeated() {
         assert_eq!(error, wrong, "{url}");
         assert!(!format!("{error:?} {error}").contains("s3cret"));
     }
-    let good = [
-        "redis://h",
-        "redis://h/",
-        "redis://h:7000/15",
-        "redis://:p@[::1]:1",
-        "redis://u:p@h.example/0",
-        "rediss://u:p%40@h.example:6380/3",
-        "redis+sentinel://h1/name",
-        "redis+sentinel://u:p@h1:1,[::1],h3/name/7?tls=true&sentinel_user=u&sentinel_password=p",
-        "redis+cluster://h1",
-        "redis+cluster://u:p@h1:1,[::1]:2,h3/?tls=true",
-    ];
-    for url in good {
+    for url in GOOD {
         assert_eq!(Store::redis(settings(url, None)).err(), None, "{url}");
     }
 }
@@ -139,3 +127,16 @@ fn certificates_that_cannot_be_used_are_refused_at_once() {
     let shown = format!("{:?}", settings(url, files(&ca, Some(&certificate), Some(&key))));
     assert!(!shown.contains("BEGIN") && !shown.contains("45, 45"), "{shown}");
 }
+
+const GOOD: [&str; 10] = [
+    "redis://h",
+    "redis://h/",
+    "redis://h:7000/15",
+    "redis://:p@[::1]:1",
+    "redis://u:p@h.example/0",
+    "rediss://u:p%40@h.example:6380/3",
+    "redis+sentinel://h1/name",
+    "redis+sentinel://u:p@h1:1,[::1],h3/name/7?tls=true&sentinel_user=u&sentinel_password=p",
+    "redis+cluster://h1",
+    "redis+cluster://u:p@h1:1,[::1]:2,h3/?tls=true",
+];

@@ -19,6 +19,8 @@ pub(super) struct Server {
     password: Option<&'static str>,
     /// Of its command line, besides what every server here has.
     options: Vec<String>,
+    /// The port of the primary that it watches, when it is a sentinel.
+    watches: Option<u16>,
     directory: PathBuf,
     process: Option<Child>,
 }
@@ -42,24 +44,73 @@ impl Server {
         })
     }
 
+    /// A sentinel of `main`, the primary at a port; two of them have to agree on a failure.
+    pub(super) fn start_sentinel(primary: u16) -> Self {
+        Self::started(|| {
+            let mut server = Self::stopped(None);
+            server.watches = Some(primary);
+            server
+        })
+    }
+
+    /// One that can be in a cluster.
+    pub(super) fn start_for_cluster() -> Self {
+        Self::started(Self::stopped_for_cluster)
+    }
+
+    fn stopped_for_cluster() -> Self {
+        let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"];
+        loop {
+            let mut server = Self::stopped(None);
+            // The port by which the servers talk is higher by ten thousand, that over TLS by one.
+            let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            if server.port < 55_000 && [1, 10_000, 10_001].iter().all(|more| free(server.port + more)) {
+                server.options = options.map(str::to_owned).to_vec();
+                return server;
+            }
+        }
+    }
+
     /// Over TLS only, for clients with a certificate of the authority only.
     pub(super) fn start_over_tls(authority: &Authority) -> Self {
-        authority.issue("server");
-        let file = |name: &str| authority.file(name).display().to_string();
-        let (certificate, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
-        let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
-        Self::start_as(&[&["--port", "0", "--tls-port", "{port}", "--tls-auth-clients", "yes"], &files[..]].concat())
+        let options = ["--port", "0", "--tls-port", "{port}"].map(str::to_owned).to_vec();
+        let options = [options, tls_options(authority)].concat();
+        Self::start_as(&options.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// One that can be in a cluster, over TLS at [`Server::tls_port`]; without TLS it listens too.
+    pub(super) fn start_for_cluster_over_tls(authority: &Authority) -> Self {
+        let files = tls_options(authority);
+        Self::started(|| {
+            let mut server = Self::stopped_for_cluster();
+            let port = server.tls_port().to_string();
+            server.options.extend(["--tls-cluster", "yes", "--tls-port", &port].map(str::to_owned));
+            server.options.extend(files.clone());
+            server
+        })
+    }
+
+    pub(super) fn tls_port(&self) -> u16 {
+        self.port + 1
     }
 
     fn started(stopped: impl Fn() -> Self) -> Self {
         // Between finding a port and using it somebody else may take it; the server then ends, and we look again.
         for _ in 0..10 {
             let mut server = stopped();
-            if server.try_launch() {
+            if server.try_launch() && server.stays() {
                 return server;
             }
         }
         panic!("no redis-server could be started");
+    }
+
+    /// A server that finds another of its ports taken ends after it has begun to listen on the first.
+    fn stays(&mut self) -> bool {
+        if !self.options.is_empty() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
     }
 
     /// A port on which nobody listens yet.
@@ -71,7 +122,7 @@ impl Server {
         std::fs::create_dir_all(&directory).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        Self { port, password, options: Vec::new(), directory, process: None }
+        Self { port, password, options: Vec::new(), watches: None, directory, process: None }
     }
 
     /// Starts it on its port, again or for the first time, and waits until it listens.
@@ -80,13 +131,7 @@ impl Server {
     }
 
     fn try_launch(&mut self) -> bool {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.arg("--dir").arg(&self.directory);
-        if let Some(password) = self.password {
-            command.args(["--requirepass", password]);
-        }
-        command.args(&self.options);
+        let mut command = self.command();
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("redis-server");
         let give_up = Instant::now() + Duration::from_secs(10);
         loop {
@@ -100,6 +145,29 @@ impl Server {
             assert!(Instant::now() < give_up, "redis-server does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("redis-server");
+        let port = self.port.to_string();
+        if let Some(primary) = self.watches {
+            let file = self.directory.join("sentinel.conf");
+            let directory = self.directory.display();
+            let text = format!(
+                "port {port}\nbind 127.0.0.1\ndir {directory}\nsentinel monitor main 127.0.0.1 {primary} 2\n\
+                 sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n"
+            );
+            std::fs::write(&file, text).unwrap();
+            command.arg(file).arg("--sentinel");
+            return command;
+        }
+        command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.arg("--dir").arg(&self.directory);
+        if let Some(password) = self.password {
+            command.args(["--requirepass", password]);
+        }
+        command.args(&self.options);
+        command
     }
 
     pub(super) fn kill(&mut self) {
@@ -138,12 +206,26 @@ impl Server {
         store
     }
 
+    /// Whether it is a replica that has all its primary has. The primary counts a replica before that.
+    pub(super) async fn follows(&self) -> bool {
+        let state: String = self.tell(redis::cmd("INFO").arg("replication")).await;
+        state.contains("role:slave") && state.contains("master_link_status:up")
+    }
+
     /// Sends it a command past the store.
     pub(super) async fn tell<T: redis::FromRedisValue>(&self, command: &Cmd) -> T {
         let client = redis::Client::open(self.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         command.query_async(&mut connection).await.unwrap()
     }
+}
+
+fn tls_options(authority: &Authority) -> Vec<String> {
+    authority.issue("server");
+    let file = |name: &str| authority.file(name).display().to_string();
+    let (certificate, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
+    let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    [&files[..], &["--tls-auth-clients", "yes"]].concat().into_iter().map(str::to_owned).collect()
 }
 
 impl Drop for Server {

@@ -118,7 +118,7 @@ fn documented_commands() -> Vec<&'static str> {
 async fn an_acl_user_and_a_database_in_the_url_are_used() {
     let server = Server::start();
     let user = ["SETUSER", "gate", "on", ">p%/1", "~portcullis:*", "&portcullis:*", "+select"];
-    let () = server.tell(cmd("ACL").arg(&user).arg(&documented_commands())).await;
+    let () = server.tell(cmd("ACL").arg(&user).arg(documented_commands())).await;
     let url = format!("redis://gate:p%25%2F1@127.0.0.1:{}/3", server.port);
     let store = store_at(url, CALM);
     eventually("the store is up", CALM, || store.is_up()).await;

@@ -24,8 +24,10 @@ pub(crate) struct Builder {
     server: String,
     limits: String,
     ttl: String,
+    keys: String,
     token: String,
     store: String,
+    lockout: String,
     upstreams: String,
     policies: Vec<(String, String)>,
     accounts: String,
@@ -54,8 +56,11 @@ impl Gateway {
             server: String::new(),
             limits: String::new(),
             ttl: "20m".into(),
+            keys: format!("keys = [{{ id = \"lab\", secret = {{ env = \"{SECRET_VARIABLE}\" }} }}]"),
             token: String::new(),
             store: "url = \"memory:\"".into(),
+            // Out of the way of tests that are about something else.
+            lockout: "attempts = 100000\nnetwork_attempts = 100000\nwithin = \"15m\"".into(),
             upstreams: String::new(),
             policies: Vec::new(),
             accounts: Accounts::none().toml(),
@@ -98,6 +103,12 @@ impl Builder {
         self
     }
 
+    /// Names no token key, so that the gateway makes one at start.
+    pub(crate) fn without_keys(mut self) -> Self {
+        self.keys.clear();
+        self
+    }
+
     /// The store's url; `memory:` unless said.
     pub(crate) fn store(self, url: &str) -> Self {
         self.store_with(url, "")
@@ -106,6 +117,12 @@ impl Builder {
     /// The store's url and further lines for `[store]`.
     pub(crate) fn store_with(mut self, url: &str, lines: &str) -> Self {
         self.store = format!("url = \"{url}\"\n{lines}");
+        self
+    }
+
+    /// The whole of `[lockout]`; nobody is locked unless said.
+    pub(crate) fn lockout(mut self, lines: &str) -> Self {
+        self.lockout = lines.into();
         self
     }
 
@@ -185,7 +202,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, token, store, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, keys, token, store, lockout, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -199,7 +216,7 @@ runtime_dir = "run"
 [token]
 issuer = "portcullis"
 ttl = "{ttl}"
-keys = [{{ id = "lab", secret = {{ env = "{SECRET_VARIABLE}" }} }}]
+{keys}
 {token}
 
 [store]
@@ -209,9 +226,7 @@ keys = [{{ id = "lab", secret = {{ env = "{SECRET_VARIABLE}" }} }}]
 url = "file:accounts.toml"
 
 [lockout]
-attempts = 100000
-network_attempts = 100000
-within = "15m"
+{lockout}
 
 {upstreams}
 [policies]
@@ -223,7 +238,8 @@ include = [{include}]
         )
     }
 
-    fn place(self) -> Place {
+    /// Writes the files and starts nothing.
+    pub(crate) fn place(self) -> Place {
         let dir = tempfile::Builder::new().prefix("portcullis-test-").tempdir().expect("a directory");
         let admin = ports::free();
         let write =

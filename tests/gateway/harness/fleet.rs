@@ -59,7 +59,7 @@ impl Fleet {
     /// Revokes at one gateway; true when there was something to revoke.
     #[track_caller]
     pub(crate) fn revoke(&self, at: usize, what: &str, id: &str) -> bool {
-        let answer = self.gateways[at].admin_post("/revocations", &json!({ what: id })).assert_ok().json();
+        let answer = self.gateways[at].admin_json("POST", "/revocations", &json!({ what: id })).assert_ok().json();
         answer["revoked"].as_bool().unwrap_or_else(|| panic!("no `revoked` in {answer}"))
     }
 }

@@ -16,7 +16,7 @@ use crate::harness::builder::Place;
 use crate::harness::client::Client;
 use crate::harness::lines::Line;
 use crate::harness::metrics::Metrics;
-use crate::harness::request::{Request, get, post};
+use crate::harness::request::{Request, get, request};
 use crate::harness::response::Response;
 use crate::harness::wait::{PATIENCE, eventually};
 
@@ -58,7 +58,9 @@ impl Gateway {
             let ended = gateway.process.try_wait().expect("the process is ours");
             assert!(ended.is_none(), "the gateway ended: {ended:?}");
             drop(TcpStream::connect(gateway.place.admin).ok()?);
-            (gateway.admin_get(ready).status == 200).then_some(())
+            // A start looks at its ports before it listens; who connects in that moment is cut off.
+            let answer = Client::connect(gateway.place.admin).try_send(&get(ready)).ok()?;
+            (answer.status == 200).then_some(())
         });
         gateway
     }
@@ -96,10 +98,38 @@ impl Gateway {
         Client::connect(self.place.admin).send(&get(path))
     }
 
-    /// A POST of JSON to the admin listener, as it wants one: with its own name as `Host`.
+    /// The admin listener.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.place.admin
+    }
+
+    /// A JSON request to the admin listener under its own name, as its verbs send it.
     #[track_caller]
-    pub(crate) fn admin_post(&self, path: &str, body: &Value) -> Response {
-        Client::connect(self.place.admin).send(&post(path).host(&self.place.admin.to_string()).json(body))
+    pub(crate) fn admin_json(&self, method: &str, path: &str, body: &Value) -> Response {
+        let request = request(method, path).host(&self.place.admin.to_string()).json(body);
+        Client::connect(self.place.admin).send(&request)
+    }
+
+    /// Runs a verb in the gateway's directory, beside the running gateway.
+    pub(crate) fn verb(&self, words: &[&str]) -> Exit {
+        let started = Instant::now();
+        let output = command(&self.place, words).stdin(Stdio::null()).output().expect("the binary was built");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+        Exit { code: output.status.code().unwrap_or(-1), stdout, stderr, took: started.elapsed() }
+    }
+
+    /// Sends a signal: `-HUP` and the like.
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        let done = Command::new("kill").args([signal, &id]).status().expect("kill runs");
+        assert!(done.success(), "kill {signal} {id}");
+    }
+
+    /// A file of its directory.
+    #[track_caller]
+    pub(crate) fn read_file(&self, name: &str) -> String {
+        fs::read_to_string(self.place.dir.path().join(name)).expect("a file in our own directory")
     }
 
     /// What `/readyz` calls degraded.

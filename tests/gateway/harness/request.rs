@@ -57,10 +57,10 @@ impl Request {
         self
     }
 
-    /// Another `Host`, in place of the one that is there.
-    pub(crate) fn host(mut self, host: &str) -> Self {
+    /// Another `Host`, in place of the usual one.
+    pub(crate) fn host(mut self, value: &str) -> Self {
         self.headers.retain(|(name, _)| name != "Host");
-        self.header("Host", host)
+        self.header("Host", value)
     }
 
     /// `Authorization: Token …`.

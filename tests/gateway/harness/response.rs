@@ -59,6 +59,13 @@ impl Response {
         text.replace(&id, "REQUEST-ID")
     }
 
+    /// Asserts a status.
+    #[track_caller]
+    pub(crate) fn assert_status(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self}");
+        self
+    }
+
     /// Asserts an upstream's or builtin's success and hands the answer on.
     #[track_caller]
     pub(crate) fn assert_ok(self) -> Self {

@@ -1,0 +1,74 @@
+//! What is read of the directory's records, and of watermarks that are not what they should be.
+
+use std::time::{Duration, Instant};
+
+use redis::cmd;
+
+use super::server::Server;
+use super::{CALM, KEEP, LINEAGE, session};
+use crate::store::{Found, Revocation, Store, StoreError};
+
+#[tokio::test]
+async fn a_record_of_the_directory_is_read_whole_or_not_at_all() {
+    let server = Server::start();
+    let store = server.reached_store(CALM).await;
+    let read = |id: &'static str| store.record("account", id, CALM);
+    assert_eq!(read("a").await, Ok(None));
+    for size in [1, 64 * 1024] {
+        let () = server.tell(cmd("SET").arg("portcullis:account:a").arg("x".repeat(size))).await;
+        assert_eq!(read("a").await, Ok(Some(vec![b'x'; size])));
+    }
+    for size in [0, 64 * 1024 + 1, 1024 * 1024] {
+        let () = server.tell(cmd("SET").arg("portcullis:account:a").arg("\0".repeat(size))).await;
+        assert_eq!(read("a").await, Err(StoreError::Unreadable), "{size} zeros");
+    }
+    let () = server.tell(cmd("LPUSH").arg("portcullis:account:b").arg("x")).await;
+    assert_eq!(read("b").await, Err(StoreError::Unreadable));
+    let () = server.tell(cmd("SET").arg("portcullis:email:a@b.example").arg("cus-42")).await;
+    assert_eq!(store.record("email", "a@b.example", CALM).await, Ok(Some(b"cus-42".to_vec())));
+    assert_eq!(Store::memory().record("account", "a", CALM).await, Ok(None));
+}
+
+#[tokio::test]
+async fn a_look_up_in_the_directory_has_a_limit_of_its_own() {
+    let server = Server::start();
+    let store = server.reached_store(CALM).await;
+    server.signal("STOP");
+    let begun = Instant::now();
+    let answer = store.record("account", "a", Duration::from_millis(50)).await;
+    assert_eq!(answer, Err(StoreError::TimedOut));
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+    server.signal("CONT");
+}
+
+#[tokio::test]
+async fn a_watermark_that_cannot_be_read_is_unreadable_until_it_is_set_again() {
+    let server = Server::start();
+    let store = server.reached_store(CALM).await;
+    store.start_session(&session("j"), KEEP).await.unwrap();
+    let key = "portcullis:watermark:{res-7}";
+    let unreadable = Err(StoreError::Unreadable);
+    for text in ["", "soon", "-1", "+1", " 1", "1.5", "1e3", "99999999999999999999"] {
+        let () = server.tell(cmd("HSET").arg(key).arg("subtree").arg(text)).await;
+        assert_eq!(store.session("j", LINEAGE).await, unreadable, "{text:?}");
+        assert_eq!(store.sessions_of(LINEAGE).await.map(|_| ()), Err(StoreError::Unreadable), "{text:?}");
+        assert_eq!(store.session("never", LINEAGE).await, Ok(Found::Missing), "no watermark makes it less gone");
+        assert_eq!(store.revoke(Revocation::Subtree("res-7")).await, Ok(true), "{text:?}");
+        assert_eq!(store.session("j", LINEAGE).await, Ok(Found::Revoked), "{text:?}");
+    }
+    let () = server.tell(cmd("SET").arg(key).arg("text")).await;
+    assert_eq!(store.session("j", LINEAGE).await, unreadable);
+    assert_eq!(store.revoke(Revocation::Subtree("res-7")).await, Err(StoreError::Unreadable));
+    let () = server.tell(cmd("DEL").arg(key)).await;
+    assert!(matches!(store.session("j", LINEAGE).await, Ok(Found::Live(_))));
+}
+
+#[tokio::test]
+async fn a_record_of_an_older_release_has_no_password_mark() {
+    let server = Server::start();
+    let store = server.reached_store(CALM).await;
+    let record = r#"{"jti":"j","sub":"cus-42","started":5,"expires":9}"#;
+    let () = server.tell(cmd("SET").arg("portcullis:session:{j}").arg(record)).await;
+    let found = store.session("j", LINEAGE).await;
+    assert!(matches!(&found, Ok(Found::Live(session)) if session.password_mark == 0), "{found:?}");
+}
