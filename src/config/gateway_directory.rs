@@ -59,11 +59,11 @@ impl Reader<'_> {
             Some(Url::File(path)) => Some((beside(&self.source.name, path), span.clone())),
             Some(Url::Redis | Url::Https(_)) | None => None,
         };
-        if let Some(Url::Redis) = url {
-            if store_in_memory {
-                let hint = "the directory is read from the store's server: name it in store.url";
-                faults.fault(self.source, span, "`redis:` needs a shared store, and `store.url` is \"memory:\"", hint);
-            }
+        if let Some(Url::Redis) = url
+            && store_in_memory
+        {
+            let hint = "the directory is read from the store's server: name it in store.url";
+            faults.fault(self.source, span, "`redis:` needs a shared store, and `store.url` is \"memory:\"", hint);
         }
         if let Some(Url::File(_)) = url {
             for (key, span) in idle {

@@ -45,7 +45,7 @@ impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = self.0.as_millis();
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-        let fits = units.into_iter().find(|(unit, _)| milliseconds >= *unit && milliseconds % unit == 0);
+        let fits = units.into_iter().find(|(unit, _)| milliseconds >= *unit && milliseconds.is_multiple_of(*unit));
         match fits {
             Some((unit, name)) => write!(f, "{}{name}", milliseconds / unit),
             None if milliseconds == 0 => f.write_str("0s"),

@@ -18,6 +18,9 @@ use crate::harness::wait::{PATIENCE, eventually, now_ms};
 
 static LAB: Shared = Shared::new();
 
+/// These tests are not about the time that the store may take, and share their machine.
+const PATIENT: &str = "budget = \"2s\"";
+
 /// For tests that change nothing.
 fn lab() -> Held {
     LAB.hold(Lab::start)
@@ -107,8 +110,8 @@ fn account_that_nobody_knows_is_404_and_bad_questions_are_400() {
 #[test]
 fn revocation_reaches_three_gateways_on_one_redis_within_a_second() {
     let redis = RedisServer::start();
-    let lab = Lab::with(|builder| builder.store(&redis.url()));
-    let more = || builder().store(&redis.url()).upstream("lab", lab.upstream.address()).start();
+    let lab = Lab::with(|builder| builder.store_with(&redis.url(), PATIENT));
+    let more = || builder().store_with(&redis.url(), PATIENT).upstream("lab", lab.upstream.address()).start();
     let others = [more(), more()];
     for what in ["jti", "account", "subtree"] {
         let token = lab.login("alice");
@@ -147,7 +150,7 @@ fn revocation_reaches_three_gateways_on_one_redis_within_a_second() {
 #[test]
 fn store_that_is_away_is_503_with_retry_after_and_heard_no_more() {
     let mut redis = RedisServer::start();
-    let lab = Lab::with(|builder| builder.store(&redis.url()));
+    let lab = Lab::with(|builder| builder.store_with(&redis.url(), PATIENT));
     eventually("the feed is heard", PATIENCE, || {
         (lab.gateway.metrics().sum("portcullis_feed_up", &[]) > 0.0).then_some(())
     });
@@ -205,6 +208,7 @@ fn admin_token_is_asked_for_everything_but_health() {
         let with_token = get(path).header("Authorization", &format!("Bearer {TOKEN}"));
         Client::connect(lab.gateway.admin()).send(&with_token).assert_ok();
     }
+    lab.gateway.admin_get("/nowhere").assert_status(401);
     for path in ["/revocations", "/reload", "/directory/changes"] {
         lab.gateway.admin_json("POST", path, &json!({ "account": "alice" })).assert_status(401);
     }

@@ -85,7 +85,7 @@ fn signing_key_is_rotated_without_a_restart_and_without_a_5xx() {
 #[test]
 fn signing_key_is_rotated_the_same_way_on_a_shared_store() {
     let redis = RedisServer::start();
-    rotate_signing_key(&Lab::with(|builder| builder.store(&redis.url())));
+    rotate_signing_key(&Lab::with(|builder| builder.store_with(&redis.url(), "budget = \"2s\"")));
 }
 
 #[test]

@@ -19,6 +19,17 @@ impl Folder {
         folder
     }
 
+    /// The same with a certificate and a key that belong together, made by the openssl command line.
+    fn with_certificate() -> Self {
+        let folder = Self::new();
+        let mut command = std::process::Command::new("openssl");
+        command.args(["req", "-x509", "-subj", "/CN=tests", "-keyout", "key.pem", "-out", "ca.pem", "-days", "2"]);
+        command.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        let output = command.current_dir(folder.0.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        folder
+    }
+
     fn file(&self, name: &str, text: &str) {
         std::fs::write(self.0.path().join(name), text).unwrap();
     }
@@ -64,7 +75,7 @@ fn what_is_left_out_has_the_default_of_the_contract() {
 
 #[test]
 fn what_is_written_is_in_effect() {
-    let folder = Folder::new();
+    let folder = Folder::with_certificate();
     folder.file("url", "redis+sentinel://:pass@a,b/main?tls=true\n");
     let settings = folder.settings(&format!(
         "{KEYS}cache = 7\nstale = \"0s\"\nsessions_per_account = 3\n[store]\nurl = {{ file = \"url\" }}\nreplicas = 1\n\
@@ -92,7 +103,7 @@ fn what_is_written_is_in_effect() {
 #[test]
 fn nothing_of_these_sections_is_without_effect() {
     let warnings = |front: &str| {
-        let loading = Folder::new().load(front);
+        let loading = Folder::with_certificate().load(front);
         assert!(loading.config.is_some(), "{:#?}", findings(&loading));
         findings(&loading)
     };
@@ -140,6 +151,10 @@ fn each_fault_names_its_place_and_the_remedy() {
         (
             "[store]\nurl = \"rediss://h\"\ntls = { certificate = \"ca.pem\" }",
             "gateway.toml:3:23: fault: `store.tls.certificate` without `store.tls.key`",
+        ),
+        (
+            "[store]\nurl = \"rediss://h\"\ntls = { certificate = \"ca.pem\", key = \"key.pem\" }",
+            "gateway.toml:3:7: fault: the store's tls.certificate and tls.key have to be PEM files of one",
         ),
         ("[store]\nurl = \"rediss://h\"", "gateway.toml:1:1: fault: `token.keys` is mandatory with a shared store"),
         ("[directory]\nurl = \"ldap://h\"", "gateway.toml:2:7: fault: no such directory (write \"file:PATH\""),

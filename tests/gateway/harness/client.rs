@@ -36,6 +36,12 @@ impl Client {
         Self { stream, buffer: Vec::new(), deadline: PATIENCE }
     }
 
+    /// The same where nobody may listen yet.
+    pub(crate) fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        Some(Self { stream, buffer: Vec::new(), deadline: PATIENCE })
+    }
+
     /// How long a read waits for the whole answer.
     pub(crate) fn patience(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
