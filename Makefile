@@ -7,7 +7,7 @@ BINARY := target/release/portcullis
 # Shown by `portcullis_build_info`.
 export PORTCULLIS_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo -)
 
-.PHONY: help run test check-tools build packages-run packages-test fmt bench clean
+.PHONY: help run test soak check-tools build packages-run packages-test fmt bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -17,6 +17,9 @@ run: packages-run build ## Build the gateway and run it with sample accounts and
 
 test: packages-test ## Everything CI runs
 	@CARGO="$(CARGO)" bash .ci/test
+
+soak: packages-test ## The long tests: outages, cancellation, timing, memory (at most 15 minutes)
+	@CARGO="$(CARGO)" bash .ci/soak
 
 build: check-tools ## Build the release binary
 	$(CARGO) build --release --locked

@@ -1,14 +1,18 @@
-//! Passwords: argon2id in a bounded pool of blocking threads.
+//! Passwords: argon2id in a small pool of threads of its own.
 //!
-//! Called by login. Hashing is slow on purpose, so it runs beside the request threads, no more at once
-//! than there are cores, and with a short queue: what does not fit is told so, not kept waiting.
+//! Called by login. Hashing is slow on purpose, so it runs beside the request threads, no more at once than there are
+//! cores, and with a short queue: what does not fit is told so, not kept waiting. The threads have the lowest
+//! priority: however many log in, the requests of those who are logged in go first.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use argon2::password_hash::phc::{PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, CustomizedPasswordHasher as _, Params, PasswordVerifier as _, Version};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Checks that may wait for a thread.
 const QUEUE: usize = 64;
@@ -29,19 +33,37 @@ pub enum Check {
 /// The pool.
 pub struct Passwords {
     threads: Arc<Semaphore>,
+    /// To the threads, which end when it is dropped. Never longer than there are permits.
+    jobs: Sender<Job>,
     waiting: AtomicUsize,
     /// What an unknown e-mail is checked against, so that it costs what a known one does.
     nobody: Arc<str>,
+}
+
+/// One check on its way to a thread.
+struct Job {
+    password: String,
+    hash: Arc<str>,
+    answer: oneshot::Sender<bool>,
+    /// Goes along: a client that leaves does not free the thread that still works for it.
+    permit: OwnedSemaphorePermit,
 }
 
 impl Passwords {
     /// A pool of so many threads.
     ///
     /// # Errors
-    /// When no hash can be made at all.
+    /// When no hash can be made at all, or no thread.
     pub fn new(threads: usize) -> Result<Self, HashError> {
         let nobody = hash(b"nobody has this password")?.into();
-        Ok(Self { threads: Arc::new(Semaphore::new(threads.max(1))), waiting: AtomicUsize::new(0), nobody })
+        let (jobs, work) = channel();
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..threads.max(1) {
+            let work = Arc::clone(&work);
+            let thread = thread::Builder::new().name("password".to_owned());
+            thread.spawn(move || work_off(&work)).map_err(|_| HashError)?;
+        }
+        Ok(Self { threads: Arc::new(Semaphore::new(threads.max(1))), jobs, waiting: AtomicUsize::new(0), nobody })
     }
 
     /// Checks a password against a PHC string; against nobody's, at the same cost, without one.
@@ -51,23 +73,48 @@ impl Passwords {
             return Check::Busy;
         }
         let place = Waiting(&self.waiting);
-        let Ok(thread) = Arc::clone(&self.threads).acquire_owned().await else { return Check::Failed };
+        let Ok(permit) = Arc::clone(&self.threads).acquire_owned().await else { return Check::Failed };
         drop(place);
         let known = hash.is_some();
         let hash = hash.map_or_else(|| Arc::clone(&self.nobody), Arc::from);
-        // The permit goes along: a client that leaves does not free the thread that still works for it.
-        let work = tokio::task::spawn_blocking(move || {
-            let right = verify(password.as_bytes(), &hash);
-            drop(thread);
-            right
-        });
-        match work.await {
+        let (answer, checked) = oneshot::channel();
+        if self.jobs.send(Job { password, hash, answer, permit }).is_err() {
+            return Check::Failed;
+        }
+        match checked.await {
             Ok(true) if known => Check::Right,
             Ok(_) => Check::Wrong,
             Err(_) => Check::Failed,
         }
     }
 }
+
+/// A thread of the pool.
+fn work_off(jobs: &Mutex<Receiver<Job>>) {
+    step_back();
+    loop {
+        // The lock is let go of with this statement: one thread waits for the next job, the others for their turn.
+        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { password, hash, answer, permit }) = next else { return };
+        // Without an answer the caller learns that the check failed; the thread goes on.
+        if let Ok(right) = catch_unwind(AssertUnwindSafe(|| verify(password.as_bytes(), &hash))) {
+            // Who asked may have left.
+            let _ = answer.send(right);
+        }
+        drop(permit);
+    }
+}
+
+/// Gives this thread the lowest priority. Nice values are per thread on Linux, and lowering one's own needs no right.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST_PRIORITY) {
+        tracing::warn!("password checks run at the priority of requests: {error}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+const LOWEST_PRIORITY: i32 = 19;
 
 /// A place in the queue; given back when the client leaves, too.
 struct Waiting<'p>(&'p AtomicUsize);

@@ -25,6 +25,7 @@ pub(crate) struct Builder {
     limits: String,
     ttl: String,
     keys: String,
+    token: String,
     store: String,
     lockout: String,
     upstreams: String,
@@ -56,6 +57,7 @@ impl Gateway {
             limits: String::new(),
             ttl: "20m".into(),
             keys: format!("keys = [{{ id = \"lab\", secret = {{ env = \"{SECRET_VARIABLE}\" }} }}]"),
+            token: String::new(),
             store: "url = \"memory:\"".into(),
             // Out of the way of tests that are about something else.
             lockout: "attempts = 100000\nnetwork_attempts = 100000\nwithin = \"15m\"".into(),
@@ -91,6 +93,13 @@ impl Builder {
     /// How long a token lives.
     pub(crate) fn ttl(mut self, ttl: &str) -> Self {
         self.ttl = ttl.into();
+        self
+    }
+
+    /// Lines for `[token]`.
+    pub(crate) fn token(mut self, lines: &str) -> Self {
+        self.token.push_str(lines);
+        self.token.push('\n');
         self
     }
 
@@ -193,7 +202,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, keys, store, lockout, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, keys, token, store, lockout, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -208,6 +217,7 @@ runtime_dir = "run"
 issuer = "portcullis"
 ttl = "{ttl}"
 {keys}
+{token}
 
 [store]
 {store}

@@ -20,7 +20,8 @@ use crate::harness::request::{Request, get, request};
 use crate::harness::response::Response;
 use crate::harness::wait::{PATIENCE, eventually};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
+/// Names another binary than the one built with the tests: the soak measures a release build.
+const BINARY_VARIABLE: &str = "PORTCULLIS_BINARY";
 const ACCESS_LOG: &str = "access.log";
 const OPERATIONAL_LOG: &str = "stderr.log";
 const SHOWN_LINES: usize = 60;
@@ -128,6 +129,34 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn read_file(&self, name: &str) -> String {
         fs::read_to_string(self.place.dir.path().join(name)).expect("a file in our own directory")
+    }
+
+    /// What `/readyz` calls degraded.
+    #[track_caller]
+    pub(crate) fn degraded(&self) -> Vec<String> {
+        let ready = self.admin_get("/readyz").json();
+        let listed = ready["degraded"].as_array().unwrap_or_else(|| panic!("no list in {ready}"));
+        listed.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// What the process has in memory, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+    }
+
+    /// How long the process has kept a core busy, to a hundredth of a second.
+    pub(crate) fn worked(&self) -> Duration {
+        let stat = self.proc("stat");
+        // The second field is the name in parentheses and may hold anything.
+        let fields = stat.rsplit_once(") ").expect("a name in parentheses").1.split(' ');
+        let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("clock ticks")).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    fn proc(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.process.id())).expect("the process runs")
     }
 
     /// A scrape of `/metrics`.
@@ -256,7 +285,8 @@ pub(crate) fn password_record(password: &str) -> String {
 }
 
 fn command(place: &Place, words: &[&str]) -> Command {
-    let mut command = Command::new(BINARY);
+    let built = || env!("CARGO_BIN_EXE_portcullis").into();
+    let mut command = Command::new(std::env::var_os(BINARY_VARIABLE).unwrap_or_else(built));
     command.args(words).current_dir(place.dir.path()).env_remove("PORTCULLIS_TOKEN_KEY");
     command.envs(place.environment.iter().map(|(name, value)| (name, value)));
     command

@@ -1,7 +1,8 @@
 //! A real redis-server on a port of its own that can be killed, frozen and brought back on the same port, and a RESP
 //! client of a page to look at what the gateway wrote. The gateway's own client is deliberately not used.
 
-use std::io::{BufRead, BufReader, Write};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -16,7 +17,12 @@ pub(crate) struct RedisServer {
     address: SocketAddr,
     dir: TempDir,
     process: Option<Child>,
+    /// Options on top of those that every server has; they count from the next start on.
+    options: Vec<String>,
 }
+
+/// One connection to it.
+pub(crate) struct RedisClient(BufReader<TcpStream>);
 
 /// A reply.
 #[derive(Debug, PartialEq)]
@@ -40,12 +46,27 @@ impl RedisServer {
     /// An address where a server may come later.
     pub(crate) fn absent() -> Self {
         let dir = tempfile::Builder::new().prefix("portcullis-redis-").tempdir().expect("a directory");
-        Self { address: ports::free(), dir, process: None }
+        Self { address: ports::free(), dir, process: None, options: Vec::new() }
     }
 
     /// The url for `[store]`.
     pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
+    }
+
+    /// The url of an ACL user.
+    pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
+        format!("redis://{user}:{password}@{}", self.address)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Options of the command line, from the next start on.
+    pub(crate) fn set_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
     }
 
     /// Kills it at once, as a crash does. The data is lost.
@@ -56,8 +77,17 @@ impl RedisServer {
         }
     }
 
-    /// Starts it (again) on the same port, empty, and waits until it answers.
+    /// Starts it (again) on the same port, empty unless it was told to save, and waits until it answers.
     pub(crate) fn restart(&mut self) {
+        self.launch();
+        eventually("redis-server answers PING", PATIENCE, || {
+            let reply = RedisClient::connect(self.address)?.ask(&["PING"]);
+            reply.filter(|reply| *reply == Reply::Text("PONG".into()))
+        });
+    }
+
+    /// The same without waiting.
+    pub(crate) fn launch(&mut self) {
         self.kill();
         let process = Command::new("redis-server")
             .args([
@@ -72,16 +102,13 @@ impl RedisServer {
             ])
             .args(["--daemonize", "no", "--dir"])
             .arg(self.dir.path())
+            .args(&self.options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("redis-server is installed (make test does it)");
         self.process = Some(process);
-        eventually("redis-server answers PING", PATIENCE, || {
-            let mut stream = TcpStream::connect(self.address).ok()?;
-            exchange(&mut stream, &["PING"]).filter(|reply| *reply == Reply::Text("PONG".into()))
-        });
     }
 
     /// Freezes the process: connections stay open and nothing answers.
@@ -102,9 +129,52 @@ impl RedisServer {
 
     /// One command over a connection of its own.
     pub(crate) fn command(&self, words: &[&str]) -> Reply {
-        let mut stream = TcpStream::connect(self.address).expect("redis-server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
-        exchange(&mut stream, words).unwrap_or_else(|| panic!("no reply to {words:?}"))
+        self.connect().command(words)
+    }
+
+    /// A connection that stays.
+    pub(crate) fn connect(&self) -> RedisClient {
+        RedisClient::connect(self.address).expect("redis-server listens")
+    }
+
+    /// The same while it may not listen yet.
+    pub(crate) fn try_connect(&self) -> Option<RedisClient> {
+        RedisClient::connect(self.address)
+    }
+
+    /// A field of `INFO`; empty where there is none.
+    pub(crate) fn info(&self, field: &str) -> String {
+        let Reply::Text(text) = self.command(&["INFO", "all"]) else { panic!("INFO is text") };
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_default().trim_end().to_owned()
+    }
+
+    /// How often each command ran since `CONFIG RESETSTAT`, those of this client left out.
+    pub(crate) fn calls(&self) -> BTreeMap<String, u64> {
+        let Reply::Text(text) = self.command(&["INFO", "commandstats"]) else { panic!("INFO is text") };
+        let lines = text.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
+        let calls = lines.map(|(name, rest)| {
+            let count = rest.split(',').next().and_then(|count| count.parse().ok()).expect("calls are counted");
+            (name.to_owned(), count)
+        });
+        calls.filter(|(name, _)| !["info", "config|resetstat", "client|kill"].contains(&name.as_str())).collect()
+    }
+
+    /// Ends every subscription; how many there were.
+    pub(crate) fn cut_subscriptions(&self) -> i64 {
+        self.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).number()
+    }
+
+    /// Makes it a read-only copy of another and waits until it is one.
+    pub(crate) fn follow(&self, primary: &Self) {
+        let port = primary.address.port().to_string();
+        assert_eq!(self.command(&["REPLICAOF", "127.0.0.1", &port]), Reply::Text("OK".into()));
+        eventually("the replica is in step", PATIENCE, || (self.info("master_link_status") == "up").then_some(()));
+    }
+
+    /// Makes it take writes again.
+    pub(crate) fn lead(&self) {
+        assert_eq!(self.command(&["REPLICAOF", "NO", "ONE"]), Reply::Text("OK".into()));
     }
 
     /// The keys that hold `part` in their name.
@@ -159,13 +229,43 @@ impl Reply {
     }
 }
 
-fn exchange(stream: &mut TcpStream, words: &[&str]) -> Option<Reply> {
+impl RedisClient {
+    fn connect(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        Some(Self(BufReader::new(stream)))
+    }
+
+    /// One command.
+    #[track_caller]
+    pub(crate) fn command(&mut self, words: &[&str]) -> Reply {
+        self.ask(words).unwrap_or_else(|| panic!("no reply to {words:?}"))
+    }
+
+    /// Many commands in one go, each of which has to succeed.
+    #[track_caller]
+    pub(crate) fn pipeline(&mut self, commands: &[Vec<String>]) {
+        let wire: Vec<u8> = commands.iter().flat_map(|words| encode(words)).collect();
+        self.0.get_mut().write_all(&wire).expect("redis-server reads");
+        for words in commands {
+            let reply = read_reply(&mut self.0).unwrap_or_else(|| panic!("no reply to {words:?}"));
+            assert!(!matches!(reply, Reply::Error(_)), "{words:?}: {reply:?}");
+        }
+    }
+
+    fn ask(&mut self, words: &[&str]) -> Option<Reply> {
+        self.0.get_mut().write_all(&encode(words)).ok()?;
+        read_reply(&mut self.0)
+    }
+}
+
+fn encode<W: AsRef<str>>(words: &[W]) -> Vec<u8> {
     let mut wire = format!("*{}\r\n", words.len());
-    for word in words {
+    for word in words.iter().map(AsRef::as_ref) {
         wire.push_str(&format!("${}\r\n{word}\r\n", word.len()));
     }
-    stream.write_all(wire.as_bytes()).ok()?;
-    read_reply(&mut BufReader::new(stream))
+    wire.into_bytes()
 }
 
 fn read_reply(from: &mut impl BufRead) -> Option<Reply> {

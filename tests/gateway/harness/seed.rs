@@ -17,6 +17,11 @@ impl Random {
         Self(seed)
     }
 
+    /// A given seed: one thread's own numbers, drawn from an announced one.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// The next 64 bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -94,15 +94,20 @@ impl Upstream {
 
     /// Answers by a script, after the whole request was read.
     pub(crate) fn scripted(script: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Self {
-        Self::run(Arc::new(script), false)
+        Self::run(Arc::new(script), false, true)
+    }
+
+    /// Answers by a script and remembers nothing, for more requests than fit into memory.
+    pub(crate) fn forgetful(script: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Self {
+        Self::run(Arc::new(script), false, false)
     }
 
     /// Answers by a script as soon as the head was read, and never reads the body.
     pub(crate) fn early(script: impl Fn(&Seen) -> Vec<Step> + Send + Sync + 'static) -> Self {
-        Self::run(Arc::new(script), true)
+        Self::run(Arc::new(script), true, true)
     }
 
-    fn run(script: Script, early: bool) -> Self {
+    fn run(script: Script, early: bool, remember: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener on port 0");
         let address = listener.local_addr().expect("its address");
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -116,7 +121,7 @@ impl Upstream {
                 let Ok(stream) = stream else { continue };
                 let connection = Connection { stream, buffer: Vec::new(), stop: Arc::clone(&stop) };
                 let (script, log) = (Arc::clone(&script), Arc::clone(&log));
-                thread::spawn(move || connection.serve(&script, early, &log));
+                thread::spawn(move || connection.serve(&script, early, remember.then_some(&*log)));
             }
         });
         Self { address, seen, stopping, accepting: Some(accepting) }
@@ -194,7 +199,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn serve(mut self, script: &Script, early: bool, log: &Mutex<Vec<Seen>>) {
+    fn serve(mut self, script: &Script, early: bool, log: Option<&Mutex<Vec<Seen>>>) {
         // A pooled connection may idle for as long as the gateway likes; the timeout only lets the flag be seen.
         self.stream.set_read_timeout(Some(Duration::from_millis(200))).expect("a read timeout");
         self.stream.set_nodelay(true).expect("TCP_NODELAY");
@@ -206,7 +211,7 @@ impl Connection {
             if seen.method == "HEAD" {
                 steps.iter_mut().for_each(Step::end_with_the_head);
             }
-            if seen.target != "/healthz" {
+            if let Some(log) = log.filter(|_| seen.target != "/healthz") {
                 log.lock().expect("no test panics with the lock").push(seen);
             }
             if !self.play(&steps) || early {
