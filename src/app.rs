@@ -25,10 +25,10 @@ use self::signals::{Signals, close_log};
 use crate::admin::reload::{NewAccounts, Reloader, live};
 use crate::admin::{Admin, Stage};
 use crate::config::load::Config;
-use crate::config::settings::{self, Settings};
-use crate::directory::Directory;
+use crate::config::settings::{self, DirectorySource, Settings};
 use crate::directory::file::{self, Followed};
 use crate::directory::records::Records;
+use crate::directory::{Directory, Surroundings};
 use crate::identity::Resolver;
 use crate::identity::lockout::Lockout;
 use crate::identity::password::Passwords;
@@ -56,6 +56,8 @@ pub enum StartError {
     AccessLog { path: String, error: std::io::Error },
     #[error("cannot use store.url: {0}")]
     Store(#[from] crate::store::StoreUrlError),
+    #[error("cannot call the directory: {0}")]
+    Directory(#[from] crate::directory::https::CallsError),
     #[error("cannot start: {0}")]
     Part(String),
 }
@@ -88,8 +90,7 @@ impl App {
             StartError::AccessLog { path, error }
         })?;
         let store = Arc::new(open_store(&settings.store)?);
-        let directory = Arc::new(Directory::new(records));
-        directory.replace_peppers(&settings.directory.peppers);
+        let directory = Arc::new(open_directory(settings, records, &store, &metrics)?);
         let sessions = Sessions::new(Arc::clone(&store), settings.token.sessions_per_account, Arc::clone(&metrics));
         let tokens = Tokens::new(&settings.token, &metrics);
         let lockout = Arc::new(Lockout::new(Arc::clone(&store), settings.lockout, Arc::clone(&metrics)));
@@ -216,6 +217,25 @@ impl App {
     }
 }
 
+/// `records` are those of a `file:` directory.
+fn open_directory(
+    settings: &Settings,
+    records: Records,
+    store: &Arc<Store>,
+    metrics: &Metrics,
+) -> Result<Directory, StartError> {
+    let around = Surroundings { store, prefix: &settings.store.prefix, stale: settings.token.stale, metrics };
+    Ok(match &settings.directory.source {
+        DirectorySource::File(_) => {
+            let directory = Directory::new(records);
+            directory.replace_peppers(&settings.directory.peppers);
+            directory
+        }
+        DirectorySource::Redis => Directory::redis(&settings.directory, around),
+        DirectorySource::Https(calls) => Directory::https(&settings.directory, calls, around)?,
+    })
+}
+
 fn open_store(settings: &settings::Store) -> Result<Store, StartError> {
     Ok(match settings.redis_settings() {
         None => Store::memory(),
@@ -314,6 +334,7 @@ impl BackgroundService for Background {
                 self.await_listeners(),
                 self.store.run(std::future::pending()),
                 self.follow_accounts(),
+                self.directory.watch(),
                 self.gateway.resolver.lockout().run(),
                 lookups
             );

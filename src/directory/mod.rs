@@ -6,19 +6,40 @@
 
 pub mod edit;
 pub mod file;
+mod gauges;
+mod hearing;
+pub mod https;
+pub mod phc;
 pub mod proof;
 pub mod reading;
 pub mod records;
+mod remote;
+pub mod sample;
+mod shelf;
+mod shelves;
+mod source;
+mod tree;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use self::gauges::Gauges;
+use self::hearing::Hearing;
+use self::https::{Calls, CallsError};
 use self::proof::Peppers;
 use self::records::{Credential, Records, User};
+use self::remote::{Ear, Remote};
+use self::shelves::Shelves;
+use self::source::{Kind, Origin, Outage};
 use crate::config::secret::Secret;
+use crate::config::settings;
 use crate::policy::principal::Account;
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
 
 /// The directory could not tell; the private cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,19 +54,72 @@ pub enum PasswordCheck {
     There(Option<Arc<Account>>),
 }
 
+/// What a directory that is no file stands between.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Tells of changed records, and keeps the records of `redis:`.
+    pub store: &'a Arc<Store>,
+    /// `store.prefix`
+    pub prefix: &'a str,
+    /// `token.stale`: how long a known record stays in use while the source is away.
+    pub stale: Duration,
+    /// Counted in.
+    pub metrics: &'a Metrics,
+}
+
 /// The directory; cheap to ask.
 pub struct Directory {
-    records: ArcSwap<Records>,
-    up: AtomicBool,
+    source: Source,
     peppers: ArcSwap<Peppers>,
 }
 
+enum Source {
+    /// Everything in memory, swapped whole.
+    File { records: ArcSwap<Records>, up: AtomicBool },
+    /// Record by record.
+    Remote(Arc<Remote>),
+}
+
 impl Directory {
-    /// A directory with these records, without peppers.
+    /// The source of a file: a directory with these records, without peppers.
     #[must_use]
     pub fn new(records: Records) -> Self {
-        let peppers = ArcSwap::from_pointee(Peppers::default());
-        Self { records: ArcSwap::from_pointee(records), up: AtomicBool::new(true), peppers }
+        let source = Source::File { records: ArcSwap::from_pointee(records), up: AtomicBool::new(true) };
+        Self { source, peppers: ArcSwap::default() }
+    }
+
+    /// The source `redis:`; to be made before [`Store::run`]. Makes no connection.
+    #[must_use]
+    pub fn redis(settings: &settings::Directory, around: Surroundings<'_>) -> Self {
+        Self::remote(Origin::Store(Arc::clone(around.store)), true, settings, around)
+    }
+
+    /// The source `https:`; as above.
+    ///
+    /// # Errors
+    /// Token or certificates cannot be used.
+    pub fn https(
+        settings: &settings::Directory,
+        calls: &settings::DirectoryCalls,
+        around: Surroundings<'_>,
+    ) -> Result<Self, CallsError> {
+        Ok(Self::remote(Origin::Calls(Calls::new(calls)?), false, settings, around))
+    }
+
+    fn remote(origin: Origin, announced: bool, settings: &settings::Directory, around: Surroundings<'_>) -> Self {
+        let Surroundings { store, prefix, stale, metrics } = around;
+        let remote = Arc::new(Remote {
+            origin,
+            hearing: Hearing::new(Arc::clone(store), announced, settings.cache, settings.negative, stale),
+            budget: settings.budget,
+            prefix: prefix.into(),
+            gauges: Gauges::new(metrics),
+            shelves: Shelves::new(settings.cache_entries),
+            outage: Outage::default(),
+        });
+        store.listen(Arc::new(Ear(Arc::downgrade(&remote))));
+        let peppers = ArcSwap::from_pointee(Peppers::new(&settings.peppers));
+        Self { source: Source::Remote(remote), peppers }
     }
 
     /// An account by its id.
@@ -53,7 +127,14 @@ impl Directory {
     /// # Errors
     /// The source could not tell; never read as "unknown".
     pub async fn account(&self, id: &str) -> Result<Option<Arc<Account>>, Unavailable> {
-        Ok(self.records.load().account(id).cloned())
+        match &self.source {
+            Source::File { records, .. } => Ok(records.load().account(id).cloned()),
+            Source::Remote(remote) => match remote.known_account(id) {
+                Some(known) => Ok(known),
+                // Boxed, so that the many look-ups that need no source carry no room for it.
+                None => Box::pin(remote.account(id)).await,
+            },
+        }
     }
 
     /// A credential by its API id.
@@ -61,11 +142,17 @@ impl Directory {
     /// # Errors
     /// As above; also when its key could not be compared, for want of the pepper.
     pub async fn credential(&self, id: &str) -> Result<Option<Arc<Credential>>, Unavailable> {
-        let known = self.records.load().credential(id).cloned();
-        match &known {
-            Some(credential) if !self.peppers.load().know(&credential.proof) => Err(NO_PEPPER),
-            Some(_) | None => Ok(known),
-        }
+        let known = match &self.source {
+            Source::File { records, .. } => records.load().credential(id).cloned(),
+            Source::Remote(remote) => match remote.known_credential(id) {
+                Some(known) => known,
+                None => Box::pin(remote.credential(id)).await?,
+            },
+        };
+        // Looked at for an unknown id as well, which must not be quicker than a known one.
+        let peppers = self.peppers.load();
+        let lacks = known.as_ref().is_some_and(|credential| !peppers.know(&credential.proof));
+        if lacks { Err(NO_PEPPER) } else { Ok(known) }
     }
 
     /// Compares a password, or says with what the caller has to: `email` is canonical.
@@ -73,8 +160,10 @@ impl Directory {
     /// # Errors
     /// As above; never read as a wrong password.
     pub async fn check_password(&self, email: &str, password: &str) -> Result<PasswordCheck, Unavailable> {
-        let _ = password;
-        self.user(email).await.map(PasswordCheck::Here)
+        match &self.source {
+            Source::File { .. } => self.user(email).await.map(PasswordCheck::Here),
+            Source::Remote(remote) => remote.check_password(email, password).await,
+        }
     }
 
     /// A user by the canonical e-mail.
@@ -83,7 +172,10 @@ impl Directory {
     /// As above; always where the source compares passwords itself and shows no records, see
     /// [`Directory::check_password`].
     pub async fn user(&self, email: &str) -> Result<Option<Arc<User>>, Unavailable> {
-        Ok(self.records.load().user(email).cloned())
+        match &self.source {
+            Source::File { records, .. } => Ok(records.load().user(email).cloned()),
+            Source::Remote(remote) => remote.user(email).await,
+        }
     }
 
     /// Whether `key` is this credential's, in constant time, and in the same time for `None`.
@@ -95,15 +187,32 @@ impl Directory {
     /// Which credentials were used in this process, and when last: API id, seconds since the epoch.
     #[must_use]
     pub fn last_used(&self) -> Vec<(Arc<str>, u64)> {
-        let records = self.records.load();
-        let used = |known: &Arc<Credential>| known.last_used.seconds().map(|seconds| (Arc::clone(&known.id), seconds));
-        records.credentials().filter_map(used).collect()
+        match &self.source {
+            Source::File { records, .. } => {
+                let records = records.load();
+                let used = |known: &Arc<Credential>| Some((Arc::clone(&known.id), known.last_used.seconds()?));
+                records.credentials().filter_map(used).collect()
+            }
+            Source::Remote(remote) => remote.last_used(),
+        }
     }
 
     /// Drops what is cached of records that changed: `account:cus-42`, `credential:…`, `email:…`, each with or without
-    /// the store's prefix. Returns how many keys name a record, whether it was cached or not.
+    /// the store's prefix. Returns how many keys can name a record, cached or not.
     pub fn forget<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> usize {
-        keys.into_iter().count()
+        let mut named = 0;
+        for key in keys {
+            let prefix = match &self.source {
+                Source::File { .. } => "",
+                Source::Remote(remote) => &remote.prefix,
+            };
+            let Some((kind, id)) = Kind::of_key(key, prefix) else { continue };
+            named += 1;
+            if let Source::Remote(remote) = &self.source {
+                remote.forget(kind, id);
+            }
+        }
+        named
     }
 
     /// Takes other peppers over: `directory.peppers`.
@@ -111,29 +220,60 @@ impl Directory {
         self.peppers.store(Arc::new(Peppers::new(peppers)));
     }
 
-    /// Whether it is known to hold no account at all.
+    /// Whether it is known to hold no account at all; only a file can be known for that.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.records.load().is_empty()
+        match &self.source {
+            Source::File { records, .. } => records.load().is_empty(),
+            Source::Remote(_) => false,
+        }
     }
 
     /// Whether the source could be read last time; the records before stay in use when it could not.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+        match &self.source {
+            Source::File { up, .. } => up.load(Ordering::Relaxed),
+            Source::Remote(remote) => remote.is_up(),
+        }
     }
 
-    /// Takes newer records over.
-    pub fn replace(&self, mut records: Records) {
-        records.take_over_uses(&self.records.load());
-        self.records.store(Arc::new(records));
-        self.up.store(true, Ordering::Relaxed);
+    /// What a source that is no file needs in the background: an end of an outage is seen without a request, and the
+    /// age of what is known is counted from when changes were heard last. Never ends.
+    pub async fn watch(&self) {
+        match &self.source {
+            Source::File { .. } => std::future::pending().await,
+            Source::Remote(remote) => remote.watch().await,
+        }
     }
 
-    /// Notes that the source cannot be read.
+    /// How many records are held.
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        match &self.source {
+            Source::File { records, .. } => records.load().accounts().count(),
+            Source::Remote(remote) => remote.shelves.held(),
+        }
+    }
+
+    /// Takes newer records of the file over.
+    pub fn replace(&self, mut newer: Records) {
+        if let Source::File { records, up } = &self.source {
+            newer.take_over_uses(&records.load());
+            records.store(Arc::new(newer));
+            up.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the file cannot be read.
     pub fn note_unreadable(&self) {
-        self.up.store(false, Ordering::Relaxed);
+        if let Source::File { up, .. } = &self.source {
+            up.store(false, Ordering::Relaxed);
+        }
     }
 }
 
 const NO_PEPPER: Unavailable = Unavailable("the pepper of the credential's digest is not configured");
+
+#[cfg(test)]
+mod tests;

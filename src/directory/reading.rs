@@ -6,15 +6,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use argon2::PasswordHash;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use toml::Spanned;
 use toml::value::Datetime;
 
+use super::phc::{self, Costs, PhcFault};
 use super::proof::Proof;
 use super::records::{Credential, LastUsed, Records, User, Vocabulary, canonical_email};
+use super::wire::mark;
 use crate::config::block::Block;
 use crate::config::diag::{Faults, Source, suggest};
 use crate::policy::principal::{Account, Lineage, MAX_LEVELS, is_id};
@@ -180,39 +180,18 @@ impl Reader<'_, '_> {
     }
 
     fn check_password(&mut self, password: &Spanned<String>) {
-        const HINT: &str = "make one with `portcullis password`";
-        let Ok(hash) = PasswordHash::new(password.get_ref()) else {
-            self.faults.fault(self.source, password.span(), "`password` is no PHC string", HINT);
-            return;
-        };
-        if hash.algorithm.as_str() != "argon2id"
-            || hash.version != Some(19)
-            || hash.hash.is_none()
-            || hash.salt.is_none()
-        {
-            self.faults.fault(
-                self.source,
-                password.span(),
-                "`password` is not argon2id, version 19, with salt and hash",
-                HINT,
-            );
-            return;
-        }
-        let number = |name: &str| hash.params.get_decimal(name);
-        match (number("m"), number("t"), number("p")) {
-            (Some(m), Some(t), Some(p)) if t < 1 || p < 1 || m < 8 * p => {
-                self.faults.fault(self.source, password.span(), "argon2 has no such costs", HINT);
-            }
-            (Some(m), Some(t), Some(p)) if m > 65_536 || t > 10 || p > 16 => {
-                let message = "these costs could be used to keep the gateway busy";
-                self.faults.fault(self.source, password.span(), message, "at most m=65536 (64 MiB), t=10, p=16");
-            }
-            (Some(19_456), Some(2), Some(1)) => {}
-            (Some(_), Some(_), Some(_)) => {
+        let hint = "make one with `portcullis password`";
+        match phc::judge(password.get_ref()) {
+            Ok(Costs::Usual) => {}
+            Ok(Costs::Other) => {
                 let message = "other costs than m=19456,t=2,p=1 can tell this e-mail apart by time";
-                self.faults.warn(self.source, password.span(), message, HINT);
+                self.faults.warn(self.source, password.span(), message, hint);
             }
-            _ => self.faults.fault(self.source, password.span(), "`password` lacks one of m, t, p", HINT),
+            Err(fault @ PhcFault::TooCostly) => {
+                let hint = "at most m=65536 (64 MiB), t=10, p=16";
+                self.faults.fault(self.source, password.span(), fault.to_string(), hint);
+            }
+            Err(fault) => self.faults.fault(self.source, password.span(), fault.to_string(), hint),
         }
     }
 
@@ -315,12 +294,6 @@ fn line_up(account: &RawAccount, by_id: &HashMap<&str, &RawAccount>) -> Result<(
     lineage
         .map(|lineage| (lineage, suspended))
         .ok_or_else(|| format!("account `{}` has no lineage", account.id.get_ref()))
-}
-
-/// The first bits of the record's hash: enough to see that it changed, too few to learn anything from.
-fn mark(password: &str) -> u64 {
-    let digest = Sha256::digest(password.as_bytes());
-    digest.iter().take(8).fold(0, |mark, byte| (mark << 8) | u64::from(*byte))
 }
 
 fn seconds(time: &Datetime) -> Option<i64> {

@@ -13,7 +13,7 @@ use super::proof::Proof;
 use crate::policy::principal::Account;
 
 /// An API id with what proves its key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// The API id.
     pub id: Arc<str>,
@@ -34,6 +34,15 @@ pub struct Credential {
 /// When something was used last, by this process. Copies share it.
 #[derive(Clone, Debug, Default)]
 pub struct LastUsed(Arc<AtomicU64>);
+
+/// When a credential was used makes no other credential of it.
+impl PartialEq for LastUsed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for LastUsed {}
 
 impl LastUsed {
     /// Notes a use: seconds since the epoch.

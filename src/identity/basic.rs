@@ -2,7 +2,11 @@
 //!
 //! Called by the resolver. An unknown id does the work of a known one.
 
+use std::sync::{Arc, LazyLock};
+
 use super::identified;
+use crate::directory::proof::Proof;
+use crate::directory::records::{Credential, LastUsed};
 use crate::directory::{Directory, Unavailable};
 use crate::policy::credential::{ApiKey, Scheme};
 use crate::policy::principal::Identity;
@@ -16,10 +20,12 @@ pub(super) async fn resolve(directory: &Directory, key: &ApiKey, realm: &str, no
         },
         None => None,
     };
-    let proved = directory.proves(known.as_deref(), key.key());
-    let Some(credential) = known.filter(|_| proved) else {
+    // An unknown id has its key compared with nobody's, and goes the same way to the end of it.
+    let (credential, exists) = known.map_or_else(|| (Arc::clone(&NOBODY), false), |known| (known, true));
+    let proved = directory.proves(Some(&credential), key.key());
+    if !(proved & exists) {
         return Identity::Invalid("unknown API id or wrong key");
-    };
+    }
     if !credential.is_for(realm) {
         return Identity::Invalid("the credential is not for this realm");
     }
@@ -33,3 +39,16 @@ pub(super) async fn resolve(directory: &Directory, key: &ApiKey, realm: &str, no
         Ok(None) => Identity::Invalid("the credential's account is gone"),
     }
 }
+
+/// What an unknown id is compared with; no key has this digest, short of a broken SHA-256.
+static NOBODY: LazyLock<Arc<Credential>> = LazyLock::new(|| {
+    Arc::new(Credential {
+        id: "".into(),
+        account: "".into(),
+        proof: Proof::Sha256([0; 32]),
+        realms: None,
+        not_before: None,
+        not_after: None,
+        last_used: LastUsed::default(),
+    })
+});

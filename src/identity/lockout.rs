@@ -145,7 +145,7 @@ impl Lockout {
     pub fn bad_signature(&self, client: IpAddr) {
         let subject = Subject::api(None, client);
         self.ledger.fail_network(subject, self.now());
-        self.leave(subject.from_network(), Errand::Failed);
+        self.leave(subject.whole_network(), Errand::Failed);
     }
 
     /// Every key with failures that this node knows, in the order of their names.
@@ -182,7 +182,7 @@ impl Lockout {
         let counted = self.ledger.fail(subject, self.now())?;
         self.leave(subject.pair(), Errand::Failed);
         if counted.network {
-            self.leave(subject.from_network(), Errand::Failed);
+            self.leave(subject.whole_network(), Errand::Failed);
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl Listener for Lockout {
         match news {
             News::Lock(name, lock) => match Key::parse(name) {
                 Some(key) => self.ledger.follow(key, *lock, self.now()),
-                None => tracing::warn!("the store speaks of a key that is none of the lock-out's"),
+                None => tracing::debug!("news of a key that is none of the lock-out's"),
             },
             News::Session(_) | News::Account(..) | News::Subtree(..) | News::Record(..) => {}
         }

@@ -67,7 +67,7 @@ impl Lockout {
 
     /// What other gateways counted while this one was not listening. A store that is away is no reason to refuse.
     async fn ask_where_it_stands(&self, subject: Subject<'_>) {
-        let keys = [Some(subject.pair()), Some(subject.from_network()), subject.everywhere()];
+        let keys = [Some(subject.pair()), Some(subject.whole_network()), subject.everywhere()];
         let keys: Vec<_> = keys.into_iter().flatten().collect();
         let names: Vec<String> = keys.iter().map(ToString::to_string).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -92,7 +92,7 @@ impl Attempt<'_> {
             None => None,
         };
         let pair = subject.pair();
-        let network = Some(subject.from_network()).filter(|_| also.network);
+        let network = Some(subject.whole_network()).filter(|_| also.network);
         let everywhere = subject.everywhere().filter(|_| also.everywhere);
         let (counted, _, _) = tokio::join!(count(Some(pair)), count(network), count(everywhere));
         let limit = lockout.ledger.allowance(pair).failures;

@@ -121,7 +121,7 @@ impl Ledger {
             Standing::Locked(left) => left,
             Standing::Open | Standing::Full => 0,
         };
-        let day = left(subject.from_network()).max(if full { left(overflow(subject)) } else { 0 });
+        let day = left(subject.whole_network()).max(if full { left(overflow(subject)) } else { 0 });
         let month = subject.everywhere().map_or(0, left);
         let (left, life) = match (day, month) {
             (0, 0) => return Judgement::Open,
@@ -150,7 +150,7 @@ impl Ledger {
         }
         // Others may have locked these since they were judged.
         if counted.network {
-            told(self.count(subject.from_network(), now, false))?;
+            told(self.count(subject.whole_network(), now, false))?;
         }
         if let Some(email) = subject.everywhere().filter(|_| counted.everywhere) {
             told(self.count(email, now, false))?;
@@ -172,7 +172,7 @@ impl Ledger {
 
     /// A failure that belongs to a network only, locked or not.
     pub(super) fn fail_network(&self, subject: Subject<'_>, now: u64) {
-        self.count(subject.from_network(), now, true);
+        self.count(subject.whole_network(), now, true);
     }
 
     /// Failures of a pair, and whether it is locked.

@@ -91,7 +91,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The key of the network.
-    pub(super) const fn from_network(self) -> Key<'a> {
+    pub(super) const fn whole_network(self) -> Key<'a> {
         Key::Network(self.network)
     }
 
@@ -180,7 +180,8 @@ mod tests {
                 Subject::email(Some("a{}:@b"), at(client)),
                 Subject::email(None, at(client)),
             ] {
-                for key in [Some(subject.pair()), Some(subject.from_network()), subject.everywhere()].iter().flatten() {
+                for key in [Some(subject.pair()), Some(subject.whole_network()), subject.everywhere()].iter().flatten()
+                {
                     assert_eq!(Key::parse(&key.to_string()).as_ref(), Some(key), "{key}");
                     seen += 1;
                 }

@@ -99,8 +99,9 @@ async fn pair() -> (Server, Server) {
     let primary = Server::start_as(&["--repl-diskless-sync-delay", "0"]);
     let replica = Server::start_as(&["--replicaof", &format!("127.0.0.1 {}", primary.port)]);
     let give_up = Instant::now() + Duration::from_secs(10);
-    while primary.tell::<u64>(cmd("WAIT").arg(1).arg(100)).await == 0 {
+    while !replica.follows().await {
         assert!(Instant::now() < give_up, "the replica does not follow");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     (primary, replica)
 }

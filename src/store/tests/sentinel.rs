@@ -48,7 +48,7 @@ impl Set {
                 return false;
             }
         }
-        self.servers[0].tell::<u64>(cmd("WAIT").arg(2).arg(100)).await == 2
+        self.servers[1].follows().await && self.servers[2].follows().await
     }
 
     fn url(&self) -> String {

@@ -62,8 +62,9 @@ impl Server {
         let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"];
         loop {
             let mut server = Self::stopped(None);
-            // The port by which the servers talk is higher by ten thousand.
-            if server.port < 55_000 {
+            // The port by which the servers talk is higher by ten thousand, that over TLS by one.
+            let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            if server.port < 55_000 && [1, 10_000, 10_001].iter().all(|more| free(server.port + more)) {
                 server.options = options.map(str::to_owned).to_vec();
                 return server;
             }
@@ -97,11 +98,19 @@ impl Server {
         // Between finding a port and using it somebody else may take it; the server then ends, and we look again.
         for _ in 0..10 {
             let mut server = stopped();
-            if server.try_launch() {
+            if server.try_launch() && server.stays() {
                 return server;
             }
         }
         panic!("no redis-server could be started");
+    }
+
+    /// A server that finds another of its ports taken ends after it has begun to listen on the first.
+    fn stays(&mut self) -> bool {
+        if !self.options.is_empty() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
     }
 
     /// A port on which nobody listens yet.
@@ -195,6 +204,12 @@ impl Server {
         let store = self.store(budget);
         eventually("the store is up", Duration::from_secs(10), || store.is_up()).await;
         store
+    }
+
+    /// Whether it is a replica that has all its primary has. The primary counts a replica before that.
+    pub(super) async fn follows(&self) -> bool {
+        let state: String = self.tell(redis::cmd("INFO").arg("replication")).await;
+        state.contains("role:slave") && state.contains("master_link_status:up")
     }
 
     /// Sends it a command past the store.

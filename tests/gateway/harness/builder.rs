@@ -26,6 +26,7 @@ pub(crate) struct Builder {
     ttl: String,
     keys: String,
     store: String,
+    lockout: String,
     upstreams: String,
     policies: Vec<(String, String)>,
     accounts: String,
@@ -56,6 +57,8 @@ impl Gateway {
             ttl: "20m".into(),
             keys: format!("keys = [{{ id = \"lab\", secret = {{ env = \"{SECRET_VARIABLE}\" }} }}]"),
             store: "url = \"memory:\"".into(),
+            // Out of the way of tests that are about something else.
+            lockout: "attempts = 100000\nnetwork_attempts = 100000\nwithin = \"15m\"".into(),
             upstreams: String::new(),
             policies: Vec::new(),
             accounts: Accounts::none().toml(),
@@ -105,6 +108,12 @@ impl Builder {
     /// The store's url and further lines for `[store]`.
     pub(crate) fn store_with(mut self, url: &str, lines: &str) -> Self {
         self.store = format!("url = \"{url}\"\n{lines}");
+        self
+    }
+
+    /// The whole of `[lockout]`; nobody is locked unless said.
+    pub(crate) fn lockout(mut self, lines: &str) -> Self {
+        self.lockout = lines.into();
         self
     }
 
@@ -184,7 +193,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, keys, store, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, keys, store, lockout, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -207,9 +216,7 @@ ttl = "{ttl}"
 url = "file:accounts.toml"
 
 [lockout]
-attempts = 100000
-network_attempts = 100000
-within = "15m"
+{lockout}
 
 {upstreams}
 [policies]
@@ -221,7 +228,8 @@ include = [{include}]
         )
     }
 
-    fn place(self) -> Place {
+    /// Writes the files and starts nothing.
+    pub(crate) fn place(self) -> Place {
         let dir = tempfile::Builder::new().prefix("portcullis-test-").tempdir().expect("a directory");
         let admin = ports::free();
         let write =

@@ -56,7 +56,7 @@ impl Gateway {
         eventually(&format!("the gateway answers {ready}"), PATIENCE * 2, || {
             let ended = gateway.process.try_wait().expect("the process is ours");
             assert!(ended.is_none(), "the gateway ended: {ended:?}");
-            // A start tries its ports first: a connection of that moment ends without an answer.
+            // A start looks at its ports before it listens; who connects in that moment is cut off.
             let answer = Client::try_connect(gateway.place.admin)?.try_send(&get(ready)).ok()?;
             (answer.status == 200).then_some(())
         });

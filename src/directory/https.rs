@@ -1,0 +1,165 @@
+//! The three calls to the provisioning service's directory, as `deploy/directory-openapi.yaml` describes them.
+//!
+//! Called by `remote` through its source. Every call is bounded in time and size, follows no redirect and no proxy of
+//! the environment. Our bearer token stands in no error and no log; passwords and e-mails travel in a body only.
+
+use std::error::Error as _;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, redirect};
+use thiserror::Error;
+
+use super::source::{Kind, SourceError};
+use super::wire::{self, Unreadable};
+use crate::config::settings::DirectoryCalls;
+
+/// Why the calls cannot be made; none shows a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum CallsError {
+    /// It has to be visible ASCII to stand in a header.
+    #[error("`directory.token` cannot stand in a header")]
+    Token,
+    /// Not PEM, or no certificate in it.
+    #[error("`directory.ca` holds no certificate in PEM form")]
+    Authority,
+    /// Not PEM, or certificate and key do not belong together.
+    #[error("`directory.client_certificate` and its key cannot be used")]
+    Certificate,
+    /// The system's authorities cannot be read, or the client cannot be made for another reason.
+    #[error("no client for the calls of the directory can be made")]
+    Client,
+}
+
+/// The calls, over a pool of connections.
+pub(super) struct Calls {
+    client: Client,
+    url: String,
+    /// Whether the cause of the present outage was logged.
+    told: AtomicBool,
+}
+
+impl Calls {
+    pub(super) fn new(settings: &DirectoryCalls) -> Result<Self, CallsError> {
+        static PROVIDER: Once = Once::new();
+        // An error means that another part of the process installed one, which is as good.
+        PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(token) = &settings.token {
+            let token = token.reveal();
+            let visible = !token.is_empty() && token.iter().all(u8::is_ascii_graphic);
+            let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat()).ok().filter(|_| visible);
+            let mut value = value.ok_or(CallsError::Token)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let mut builder = Client::builder()
+            .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .https_only(settings.url.starts_with("https:"))
+            .tcp_nodelay(true)
+            .pool_idle_timeout(IDLE);
+        if let Some(ca) = &settings.tls.ca {
+            let authorities = Certificate::from_pem_bundle(ca).ok().filter(|found| !found.is_empty());
+            builder = builder.tls_certs_only(authorities.ok_or(CallsError::Authority)?);
+        }
+        if let Some((certificate, key)) = settings.tls.certificate.as_ref().zip(settings.tls.key.as_ref()) {
+            let pem = [certificate, &b"\n"[..], key.reveal()].concat();
+            builder = builder.identity(Identity::from_pem(&pem).map_err(|_| CallsError::Certificate)?);
+        }
+        let client = builder.build().map_err(|_| CallsError::Client)?;
+        Ok(Self { client, url: settings.url.clone(), told: AtomicBool::new(false) })
+    }
+
+    /// The bytes of an account or a credential; `None` when there is none.
+    pub(super) async fn record(&self, kind: Kind, id: &str, within: Duration) -> Result<Option<Vec<u8>>, SourceError> {
+        let folder = match kind {
+            Kind::Account => "accounts",
+            Kind::Credential => "credentials",
+            // There is no such call: whose an e-mail is comes out with the password only.
+            Kind::Email => return Err(SourceError::Refused),
+        };
+        // Ids need no escapes. These two are ids as well, but no URL can name them, escaped or not.
+        if id == "." || id == ".." {
+            return Ok(None);
+        }
+        let request = self.client.get(format!("{}/{folder}/{id}", self.url));
+        match self.answer(request, within).await? {
+            (StatusCode::OK, record) => Ok(Some(record)),
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, _) => Err(refusal(status)),
+        }
+    }
+
+    /// Whose e-mail and password these are; `None` when they are nobody's.
+    pub(super) async fn verify(
+        &self,
+        email: &str,
+        password: &str,
+        within: Duration,
+    ) -> Result<Option<Box<str>>, SourceError> {
+        let request = self.client.post(format!("{}/passwords/verify", self.url));
+        let request = request.json(&serde_json::json!({ "email": email, "password": password }));
+        match self.answer(request, within).await? {
+            (StatusCode::OK, account) => Ok(Some(wire::verified(&account)?)),
+            (StatusCode::UNAUTHORIZED, _) => Ok(None),
+            (status, _) => Err(refusal(status)),
+        }
+    }
+
+    async fn answer(&self, request: RequestBuilder, within: Duration) -> Result<(StatusCode, Vec<u8>), SourceError> {
+        let whole = async {
+            let response = request.send().await.map_err(|error| self.failure(error))?;
+            let status = response.status();
+            // Read even where nobody looks at it: a connection with an unread body is of no further use.
+            let body = self.body(response).await?;
+            self.told.store(false, Ordering::Relaxed);
+            Ok((status, body))
+        };
+        tokio::time::timeout(within, whole).await.unwrap_or(Err(SourceError::TimedOut))
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, SourceError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(error))? {
+            if body.len() + chunk.len() > LARGEST {
+                return Err(Unreadable::TooLarge.into());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// What a failure of the client means. Its words are logged once an outage: a certificate that is not accepted
+    /// cannot be told from a closed port otherwise.
+    fn failure(&self, error: reqwest::Error) -> SourceError {
+        let error = error.without_url();
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let mut words = error.to_string();
+            let mut cause = error.source();
+            while let Some(deeper) = cause {
+                words = format!("{words}: {deeper}");
+                cause = deeper.source();
+            }
+            tracing::warn!("a call of the directory failed: {words}");
+        }
+        if error.is_timeout() { SourceError::TimedOut } else { SourceError::Unreachable }
+    }
+}
+
+/// What a status means that is neither an answer nor "unknown".
+fn refusal(status: StatusCode) -> SourceError {
+    let of_this_record = status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE;
+    if of_this_record { SourceError::Failed } else { SourceError::Refused }
+}
+
+/// The largest body that is read, in bytes.
+const LARGEST: usize = 64 << 10;
+
+/// An unused connection is closed after this long, before the far side may do it under a request.
+const IDLE: Duration = Duration::from_secs(20);
