@@ -14,6 +14,7 @@ mod admin;
 mod basic;
 mod denials;
 mod directory;
+mod directory_remote;
 mod faults;
 mod forward;
 mod lockout;

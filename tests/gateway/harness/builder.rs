@@ -26,6 +26,7 @@ pub(crate) struct Builder {
     ttl: String,
     keys: String,
     store: String,
+    directory: String,
     lockout: String,
     upstreams: String,
     policies: Vec<(String, String)>,
@@ -57,6 +58,7 @@ impl Gateway {
             ttl: "20m".into(),
             keys: format!("keys = [{{ id = \"lab\", secret = {{ env = \"{SECRET_VARIABLE}\" }} }}]"),
             store: "url = \"memory:\"".into(),
+            directory: "url = \"file:accounts.toml\"".into(),
             // Out of the way of tests that are about something else.
             lockout: "attempts = 100000\nnetwork_attempts = 100000\nwithin = \"15m\"".into(),
             upstreams: String::new(),
@@ -134,6 +136,12 @@ impl Builder {
         self
     }
 
+    /// Another `[directory]` than the file of [`Builder::accounts`].
+    pub(crate) fn directory(mut self, lines: &str) -> Self {
+        self.directory = lines.into();
+        self
+    }
+
     /// The directory.
     pub(crate) fn accounts(mut self, accounts: &Accounts) -> Self {
         self.accounts = accounts.toml();
@@ -193,7 +201,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, keys, store, lockout, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, keys, store, directory, lockout, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -213,7 +221,7 @@ ttl = "{ttl}"
 {store}
 
 [directory]
-url = "file:accounts.toml"
+{directory}
 
 [lockout]
 {lockout}
