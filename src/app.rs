@@ -90,7 +90,7 @@ impl App {
             StartError::AccessLog { path, error }
         })?;
         let store = Arc::new(open_store(&settings.store)?);
-        let directory = Arc::new(open_directory(&settings, records, &store, &metrics)?);
+        let directory = Arc::new(open_directory(settings, records, &store, &metrics)?);
         let sessions = Sessions::new(Arc::clone(&store), settings.token.sessions_per_account, Arc::clone(&metrics));
         let tokens = Tokens::new(&settings.token, &metrics);
         let lockout = Arc::new(Lockout::new(Arc::clone(&store), settings.lockout, Arc::clone(&metrics)));

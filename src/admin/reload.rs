@@ -18,7 +18,7 @@ use crate::cli::report::{Loaded, read_all, rows};
 use crate::config::diag::Faults;
 use crate::config::load::Config;
 use crate::config::secret::Secret;
-use crate::config::settings::{RANDOM_KEY_ID, ReasonOverride, Settings, cold_difference};
+use crate::config::settings::{RANDOM_KEY, ReasonOverride, Settings, cold_difference};
 use crate::directory::Directory;
 use crate::directory::file::Followed;
 use crate::directory::records::Records;
@@ -159,7 +159,7 @@ impl Reloader {
     }
 
     fn apply(&self, settings: &mut Settings, mut config: Config) -> String {
-        let is_random = |settings: &Settings| settings.token.keys.iter().any(|(id, _)| id == RANDOM_KEY_ID);
+        let is_random = |settings: &Settings| settings.token.keys.iter().any(|(id, _)| id.starts_with(RANDOM_KEY));
         if is_random(settings) && is_random(&config.settings) {
             // Every reading makes a key; the one that running sessions are signed with stays.
             config.settings.token.keys.clone_from(&settings.token.keys);

@@ -12,7 +12,7 @@ use super::gateway_bounds::Bounds;
 use super::gateway_file::Reader;
 use super::raw::{RawKey, RawToken};
 use super::secret::Secret;
-use super::settings::{RANDOM_KEY_ID, Token};
+use super::settings::{RANDOM_KEY, Token};
 use crate::policy::principal::is_id;
 
 impl Reader<'_> {
@@ -42,7 +42,7 @@ impl Reader<'_> {
                 faults.fault(self.source, place, "`token.keys` is mandatory with a shared store", hint);
                 return None;
             }
-            None => vec![(RANDOM_KEY_ID.to_owned(), random_key(faults)?)],
+            None => vec![random_key(faults)?],
         };
         let cache = CACHE.count(self.source, raw.cache, faults) as usize;
         let stale = STALE.period(self.source, raw.stale, faults);
@@ -82,10 +82,10 @@ impl Reader<'_> {
     }
 }
 
-fn random_key(faults: &mut Faults) -> Option<Secret> {
-    let mut bytes = vec![0; 32];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => Some(Secret::new(bytes)),
+fn random_key(faults: &mut Faults) -> Option<(String, Secret)> {
+    let (mut id, mut bytes) = ([0; 4], vec![0; 32]);
+    match getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut bytes)) {
+        Ok(()) => Some((format!("{RANDOM_KEY}{:08x}", u32::from_ne_bytes(id)), Secret::new(bytes))),
         Err(error) => {
             faults.without_place(format!("no random bytes for a token key: {error}"), "name one in token.keys");
             None

@@ -103,8 +103,9 @@ impl Default for Limits {
     }
 }
 
-/// The `kid` of the key that is made at start where no key is named. No key of a file can have it: `:` is in no id.
-pub const RANDOM_KEY_ID: &str = "random:";
+/// How the `kid` of a key begins that is made at start where none is named; the rest is another at every start, so
+/// that a token of the last one is unknown and not a forgery. No key of a file can have it: `:` is in no id.
+pub const RANDOM_KEY: &str = "random:";
 
 /// `[token]`
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use prometheus::{IntCounter, IntCounterVec};
 use serde::{Deserialize, Serialize};
 
 use crate::config::secret::Secret;
-use crate::config::settings;
+use crate::config::settings::{self, RANDOM_KEY};
 use crate::policy::principal::{Account, is_id};
 use crate::store::Session;
 use crate::telemetry::metrics::Metrics;
@@ -111,7 +111,7 @@ impl Tokens {
         let keys = keys.iter().map(|(id, secret)| Key {
             encoding: EncodingKey::from_secret(secret.reveal()),
             decoding: DecodingKey::from_secret(secret.reveal()),
-            verified: self.verified.with_label_values(&[id]),
+            verified: self.verified.with_label_values(&[if id.starts_with(RANDOM_KEY) { "random" } else { id }]),
             id: id.clone(),
         });
         self.keys.store(Arc::new(keys.collect()));

@@ -187,6 +187,11 @@ impl Link {
         }
     }
 
+    /// Whether what is published at one server is heard at others, which pass it on to each other unconfirmed.
+    pub(super) fn spreads_messages(&self) -> bool {
+        matches!(self.way, Way::Cluster(_))
+    }
+
     /// Whether the store serves all keys.
     pub(super) fn is_up(&self) -> bool {
         match &self.way {

@@ -117,6 +117,15 @@ impl Redis {
         tokio::join!(self.link.keep(), self.hear_forever(), self.watch_eviction());
     }
 
+    /// Says once more what a script has announced, where that may not be enough: the servers of a cluster pass messages
+    /// on without knowing whether they arrive. This one goes to the server at which gateways listen, as their beats do.
+    async fn announce(&self, message: &str, deadline: Instant) -> Result<(), StoreError> {
+        if self.link.spreads_messages() {
+            self.link.publish(&self.invalidations, message.as_bytes(), deadline).await?;
+        }
+        Ok(())
+    }
+
     /// When a call that begins now has to be over.
     fn deadline(&self) -> Instant {
         Instant::now() + self.budget

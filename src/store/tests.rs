@@ -33,6 +33,7 @@ macro_rules! every_backend {
 mod address;
 mod certificates;
 mod cluster;
+mod failover;
 mod feed;
 mod link;
 mod load;

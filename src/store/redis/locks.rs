@@ -21,10 +21,11 @@ impl Redis {
     ) -> Result<Lock, StoreError> {
         let (limit, within) = (limit.max(1).to_string(), millis(within));
         let args = [limit.as_bytes(), within.as_bytes(), self.invalidations.as_bytes(), key.as_bytes()];
-        let counted: (Vec<u8>, Vec<u8>) =
-            self.link.run_script(&FAIL, &[&self.lock_key(key)], &args, self.deadline()).await?;
+        let deadline = self.deadline();
+        let counted: (Vec<u8>, Vec<u8>) = self.link.run_script(&FAIL, &[&self.lock_key(key)], &args, deadline).await?;
         let lock = lock(Some(&counted.0), Some(&counted.1))?;
         self.feed.tell(&News::Lock(key, lock));
+        self.announce(&format!("lock {} {} {key}", lock.failures, lock.until), deadline).await?;
         Ok(lock)
     }
 
@@ -45,9 +46,10 @@ impl Redis {
     pub(in super::super) async fn clear_lock(&self, key: &str) -> Result<(), StoreError> {
         let message = format!("lock 0 0 {key}");
         let args = [self.invalidations.as_bytes(), message.as_bytes()];
-        let _: u64 = self.link.run_script(&CLEAR, &[&self.lock_key(key)], &args, self.deadline()).await?;
+        let deadline = self.deadline();
+        let _: u64 = self.link.run_script(&CLEAR, &[&self.lock_key(key)], &args, deadline).await?;
         self.feed.tell(&News::Lock(key, Lock::default()));
-        Ok(())
+        self.announce(&message, deadline).await
     }
 
     pub(in super::super) async fn note_seen(&self, key: &str, member: &str, life: Duration) -> Result<(), StoreError> {

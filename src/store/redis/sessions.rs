@@ -111,6 +111,7 @@ impl Redis {
             Revocation::Account(id) => News::Account(id, mark),
             Revocation::Subtree(id) => News::Subtree(id, mark),
         });
+        self.announce(&format!("{message}{mark}"), deadline).await?;
         Ok(true)
     }
 
@@ -203,6 +204,9 @@ impl Redis {
         let args = [self.invalidations.as_bytes(), message.as_bytes()];
         let keys = [&*self.session_key(jti)];
         let ended: u64 = self.link.run_script_acknowledged(&END, &keys, &args, replicas, deadline).await?;
+        if ended > 0 {
+            self.announce(&message, deadline).await?;
+        }
         Ok(ended > 0)
     }
 

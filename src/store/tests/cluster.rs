@@ -18,12 +18,12 @@ const BUDGET: Duration = Duration::from_millis(100);
 const SLACK: Duration = Duration::from_millis(60);
 
 /// The first three are the primaries.
-struct Cluster {
-    servers: Vec<Server>,
+pub(super) struct Cluster {
+    pub(super) servers: Vec<Server>,
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let cluster = Self { servers: (0..6).map(|_| Server::start_for_cluster()).collect() };
         let addresses: Vec<String> =
             cluster.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
@@ -51,7 +51,7 @@ impl Cluster {
     }
 
     /// With two of the six as seeds.
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", self.servers[1].port, self.servers[4].port)
     }
 

@@ -20,13 +20,13 @@ const BUDGET: Duration = Duration::from_millis(100);
 const SLACK: Duration = Duration::from_millis(60);
 
 /// One primary, two replicas, three sentinels that know each other and them.
-struct Set {
-    servers: Vec<Server>,
+pub(super) struct Set {
+    pub(super) servers: Vec<Server>,
     sentinels: Vec<Server>,
 }
 
 impl Set {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let mut servers = vec![Server::start_as(&["--repl-diskless-sync-delay", "0"])];
         let primary = servers[0].port;
         let options = ["--replicaof", &format!("127.0.0.1 {primary}"), "--repl-diskless-sync-delay", "0"];
@@ -51,7 +51,7 @@ impl Set {
         self.servers[1].follows().await && self.servers[2].follows().await
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         let sentinels: Vec<String> = self.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
         format!("redis+sentinel://{}/main", sentinels.join(","))
     }
