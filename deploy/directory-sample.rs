@@ -6,15 +6,16 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{Response, header};
+use http::Response;
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
 use portcullis::config::diag::{Faults, Source};
+use portcullis::demo::directory::SampleServer;
 use portcullis::directory::reading;
 use portcullis::directory::records::Vocabulary;
-use portcullis::directory::sample::{Call, Sample};
+use portcullis::directory::sample::Sample;
 use portcullis::identity::password::hash;
 
 const ACCOUNTS: &str = r#"
@@ -50,38 +51,7 @@ account = "usr-1"
 key = "hmac-sha256:p1:0000000000000000000000000000000000000000000000000000000000000000"
 "#;
 
-/// The largest body that is looked at.
-const LARGEST: usize = 64 << 10;
-
-struct Carrier(Sample);
-
-#[async_trait]
-impl ServeHttp for Carrier {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let mut body = Vec::new();
-        while let Ok(Some(chunk)) = session.read_request_body().await {
-            if body.len() + chunk.len() <= LARGEST {
-                body.extend_from_slice(&chunk);
-            }
-        }
-        let request = session.req_header();
-        let field = |name| request.headers.get(name).map(|value| value.as_bytes());
-        let reply = self.0.answer(&Call {
-            method: request.method.as_str(),
-            path: std::str::from_utf8(request.raw_path()).unwrap_or_default(),
-            authorization: field(header::AUTHORIZATION),
-            content_type: field(header::CONTENT_TYPE).and_then(|value| std::str::from_utf8(value).ok()),
-            body: &body,
-        });
-        let mut built = Response::builder().status(reply.status).header(header::CONTENT_TYPE, "application/json");
-        if let Some(allow) = reply.allow {
-            built = built.header(header::ALLOW, allow);
-        }
-        built.header(header::CONTENT_LENGTH, reply.body.len()).body(reply.body).unwrap_or_default()
-    }
-}
-
-struct App(Arc<Carrier>);
+struct App(SampleServer);
 
 #[async_trait]
 impl ServeHttp for App {
@@ -102,7 +72,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let records = records.ok_or_else(|| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let mut server = Server::new(None)?;
     server.bootstrap();
-    let mut service = Service::new("directory".into(), App(Arc::new(Carrier(Sample::new(records, token.as_deref())))));
+    let mut service = Service::new("directory".into(), App(SampleServer(Sample::new(records, token.as_deref()))));
     service.add_tcp(&address);
     server.add_service(service);
     server.run(RunArgs::default());

@@ -3,6 +3,8 @@
 //! Nothing is written and nothing is kept; every start has other ids, keys and passwords. The upstreams
 //! answer with what they were told, so that identity headers can be seen.
 
+pub mod directory;
+
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -15,14 +17,16 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 use serde_json::{Value, json};
 
+use self::directory::SampleServer;
 use crate::app::App;
-use crate::cli::args::DemoArgs;
+use crate::cli::args::{DemoArgs, DemoDirectory};
 use crate::cli::{Stop, report};
 use crate::config::diag::{Faults, Source};
 use crate::config::load::{Files, load};
 use crate::directory::edit::{AccountFile, Issued, NewAccount, NewCredential};
 use crate::directory::reading;
 use crate::directory::records::Vocabulary;
+use crate::directory::sample::Sample;
 use crate::identity::password::hash;
 use crate::identity::token::Claims;
 
@@ -65,8 +69,14 @@ struct Samples {
 /// What stands in the way.
 pub fn build(args: &DemoArgs) -> Result<App, Stop> {
     let (meeting, provisioning) = (free_port()?, free_port()?);
+    let directory = match args.directory {
+        DemoDirectory::File => None,
+        DemoDirectory::Https => Some(free_port()?),
+    };
+    // Left out, the accounts are those that are handed over below.
+    let asked = directory.map(|address| format!("[directory]\nurl = \"http://{address}\"\n")).unwrap_or_default();
     let gateway = format!(
-        "[server]\nlisten = [\"{}\"]\nadmin = \"{}\"\n[upstreams.meeting]\nservers = [\"{meeting}\"]\n\
+        "{asked}[server]\nlisten = [\"{}\"]\nadmin = \"{}\"\n[upstreams.meeting]\nservers = [\"{meeting}\"]\n\
          [upstreams.provisioning]\nservers = [\"{provisioning}\"]\n\
          [policies]\ninclude = [\"policies/ucaas.toml\", \"policies/cpaas.toml\"]\n",
         args.listen, args.admin
@@ -77,7 +87,11 @@ pub fn build(args: &DemoArgs) -> Result<App, Stop> {
     let source = Arc::new(Source { name: "demo accounts".to_owned(), text });
     let mut faults = Faults::default();
     let records = reading::parse(&source, &Vocabulary::default(), &mut faults).ok_or_else(|| report::stop(&faults))?;
+    let sample = directory.map(|address| (address, SampleServer(Sample::new(records.clone(), None))));
     let mut app = App::build(config, records, None).map_err(Stop::failed)?;
+    if let Some((address, sample)) = sample {
+        app.add_server("directory", address, Arc::new(sample));
+    }
     let expired = expired_token(&app).map_err(Stop::failed)?;
     for (name, address) in [("meeting", meeting), ("provisioning", provisioning)] {
         app.add_server(name, address, Arc::new(Echo { service: name }));
@@ -85,7 +99,7 @@ pub fn build(args: &DemoArgs) -> Result<App, Stop> {
     app.try_ports().map_err(|error| Stop::failed(format!(
             "{error}\nTry: make run ARGS='--listen 127.0.0.1:9000 --admin 127.0.0.1:9001', or portcullis demo with these options"
         )))?;
-    introduce(args, &samples, &expired)?;
+    introduce(args, &samples, directory, &expired)?;
     Ok(app)
 }
 
@@ -133,11 +147,14 @@ fn expired_token(app: &App) -> Result<String, &'static str> {
     app.gateway().resolver.tokens().sign(&claims)
 }
 
-fn introduce(args: &DemoArgs, samples: &Samples, expired: &str) -> Result<(), Stop> {
+fn introduce(args: &DemoArgs, samples: &Samples, directory: Option<SocketAddr>, expired: &str) -> Result<(), Stop> {
     let Samples { password, tenant, server } = samples;
     let (base, admin) = (format!("http://{}", args.listen), args.admin);
     let mut out = anstream::stdout();
     let logins: Vec<String> = ACCOUNTS.iter().map(|(id, role, _)| format!("  {id}@demo.example  ({role})")).collect();
+    if let Some(address) = directory {
+        writeln!(out, "Accounts are asked for at a sample directory: curl -s http://{address}/accounts/usr-1")?;
+    }
     write!(
         out,
         "Portcullis demo on {base}, admin on http://{admin}. Everything is made anew at every start.
@@ -168,7 +185,10 @@ curl -isw '\\n' {base}/ucaas/v1/timezones
 curl -isw '\\n' {base}/ucaas/v1/timezones -H 'Authorization: Token abc.def.ghi'
 curl -isw '\\n' {base}/ucaas/v1/timezones -H 'Authorization: Token {expired}'
 
-# 6. For operators.
+# 6. End that session from outside: the next call 2 is refused (401, token_revoked).
+curl -s http://{admin}/revocations -H 'Content-Type: application/json' -d '{{\"account\":\"usr-1\"}}'
+
+# 7. For operators.
 curl -s http://{admin}/readyz; curl -s http://{admin}/policy; curl -s http://{admin}/metrics | grep ^portcullis_requests
 
 Ctrl-C ends it. Below: one access line a request.

@@ -105,6 +105,18 @@ pub struct DemoArgs {
     /// Address for operators.
     #[arg(long, default_value = "127.0.0.1:8081")]
     pub admin: SocketAddr,
+    /// Where accounts come from: the process itself, or a sample service asked over HTTP like a provisioning service.
+    #[arg(long, value_enum, default_value_t = DemoDirectory::File)]
+    pub directory: DemoDirectory,
+}
+
+/// `demo --directory`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoDirectory {
+    /// In the process, like those of an accounts file.
+    File,
+    /// A sample of the provisioning service, on a port of its own.
+    Https,
 }
 
 /// `check`
