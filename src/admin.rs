@@ -68,7 +68,7 @@ impl Admin {
                 Place::Metrics => self.metrics(),
                 Place::Policy => Ok(self.policy()),
                 Place::Sessions => self.sessions(&query).await,
-                Place::Credentials => Ok(self.credentials()),
+                Place::Credentials => Ok(self.credentials().await),
                 Place::Lockouts => Ok(self.lockouts()),
                 Place::Live | Place::Ready | Place::Revocations | Place::Changes | Place::Reload => {
                     Err(Refusal::NoSuchPath)

@@ -34,6 +34,7 @@ use crate::identity::lockout::Lockout;
 use crate::identity::password::Passwords;
 use crate::identity::sessions::Sessions;
 use crate::identity::token::Tokens;
+use crate::identity::usage;
 use crate::proxy::Gateway;
 use crate::proxy::edge::Edge;
 use crate::proxy::hooks::Carrier;
@@ -336,6 +337,7 @@ impl BackgroundService for Background {
                 self.follow_accounts(),
                 self.directory.watch(),
                 self.gateway.resolver.lockout().run(),
+                usage::share(&self.directory, &self.store),
                 lookups
             );
         };

@@ -1,5 +1,7 @@
 //! What bounded memory costs, counted by the allocator. A binary of its own: the count is of the whole process.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::Admin;
 use super::reply::{Refusal, json_ok};
 use crate::directory::Unavailable;
+use crate::identity::usage;
 use crate::policy::principal::{Account, is_id};
 use crate::policy::uri::decode_query;
 use crate::store::Revocation;
@@ -72,10 +73,14 @@ impl Admin {
         Ok(json_ok(&json!({ "revoked": revoked })))
     }
 
-    /// `GET /credentials`: those that were used in this process, and when last, in seconds since the epoch.
-    pub(super) fn credentials(&self) -> Response<Vec<u8>> {
-        let mut used = self.gateway.resolver.directory().last_used();
-        used.sort();
+    /// `GET /credentials`: those that were used and when last, in seconds since the epoch; what other gateways say is up
+    /// to a minute old. With the store away, only what this one knows.
+    pub(super) async fn credentials(&self) -> Response<Vec<u8>> {
+        let directory = self.gateway.resolver.directory();
+        let used = usage::last_used(directory, &self.store).await.unwrap_or_else(|error| {
+            tracing::warn!("the store does not say when keys were used last: {error}");
+            directory.last_used().into_iter().map(|(id, at)| ((*id).into(), at)).collect()
+        });
         let rows: Vec<_> = used.iter().map(|(id, seconds)| json!({ "id": &**id, "last_used": seconds })).collect();
         json_ok(&rows)
     }

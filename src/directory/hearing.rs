@@ -65,13 +65,19 @@ impl Hearing {
 
     /// Whether a record that was read then may be used without asking.
     pub(super) fn is_fresh(&self, read: Read, now: u64) -> bool {
-        let feed = self.store.feed();
-        now.saturating_sub(read.at) < self.cache_ms || (self.announced && read.epoch == feed.epoch() && feed.is_alive())
+        self.is_kept_honest(read).unwrap_or_else(|| now.saturating_sub(read.at) < self.cache_ms)
     }
 
     /// The same for "there is none", and for a record that could not be read.
     pub(super) fn is_negative_fresh(&self, read: Read, now: u64) -> bool {
-        now.saturating_sub(read.at) < self.negative_ms
+        now.saturating_sub(read.at) < self.negative_ms && self.is_kept_honest(read).unwrap_or(true)
+    }
+
+    /// Whether a change since that read would have been heard, where changes are heard. What was read under an earlier
+    /// subscription may have changed between the two.
+    fn is_kept_honest(&self, read: Read) -> Option<bool> {
+        let feed = self.store.feed();
+        (self.announced && feed.is_alive()).then(|| read.epoch == feed.epoch())
     }
 
     /// Whether a record that was read then may be used while the source is away.
@@ -124,8 +130,9 @@ mod tests {
         let read = Read { at: 100, epoch: feed.store.feed().epoch() };
         assert!(feed.is_fresh(read, 100_000) && alone.is_fresh(read, 129) && !alone.is_fresh(read, 130));
         let earlier = Read { epoch: read.epoch + 1, ..read };
-        assert!(feed.is_fresh(earlier, 129) && !feed.is_fresh(earlier, 130), "read under another subscription");
+        assert!(!feed.is_fresh(earlier, 101) && alone.is_fresh(earlier, 101), "read under another subscription");
         assert!(feed.is_negative_fresh(read, 104) && !feed.is_negative_fresh(read, 105));
+        assert!(!feed.is_negative_fresh(earlier, 104) && alone.is_negative_fresh(earlier, 104));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod login;
 pub mod password;
 pub mod sessions;
 pub mod token;
+pub mod usage;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -291,6 +291,29 @@ impl Store {
         }
     }
 
+    /// Notes when credentials were used last, seconds since the epoch, for all gateways to tell. Forgotten when nobody
+    /// notes anything for 90 days. A store in memory keeps nothing: its one process knows.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn note_used(&self, used: &[(std::sync::Arc<str>, u64)]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(redis) => redis.note_used(used).await,
+        }
+    }
+
+    /// What was noted so, by any gateway. For operators: it reads all of it.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn used(&self) -> Result<Vec<(Box<str>, u64)>, StoreError> {
+        match self {
+            Self::Memory(_) => Ok(Vec::new()),
+            Self::Redis(redis) => redis.used().await,
+        }
+    }
+
     /// What gateways tell each other: whether it can be heard, and how often it spoke.
     pub fn feed(&self) -> &Feed {
         match self {

@@ -14,6 +14,9 @@ use crate::harness::request::get;
 use crate::harness::trial::Trial;
 use crate::harness::wait::{PATIENCE, eventually, now_ms};
 
+/// Room for a busy machine where the budget is not what a test is about.
+const BUDGET: &str = "budget = \"1s\"";
+
 fn missing(metrics: &Metrics) -> f64 {
     metrics.sum("portcullis_sessions_missing_total", &[])
 }
@@ -25,7 +28,7 @@ fn from_cache(metrics: &Metrics, result: &str) -> f64 {
 #[test]
 fn known_token_costs_no_store_call() {
     let redis = RedisServer::start();
-    let lab = Lab::with(|builder| builder.store(&redis.url()));
+    let lab = Lab::with(|builder| builder.store_with(&redis.url(), BUDGET));
     wait_until_heard(&lab.gateway);
     let (token, mut client) = (lab.login("alice"), lab.gateway.client());
     let request = get("/orders/1").token(&token);
@@ -50,7 +53,7 @@ fn known_token_costs_no_store_call() {
 #[test]
 fn known_token_is_honoured_no_longer_than_stale_while_the_store_is_away() {
     let mut redis = RedisServer::start();
-    let lab = Lab::with(|builder| builder.store(&redis.url()).token("stale = \"2s\""));
+    let lab = Lab::with(|builder| builder.store_with(&redis.url(), BUDGET).token("stale = \"2s\""));
     wait_until_heard(&lab.gateway);
     let (token, mut client) = (lab.login("alice"), lab.gateway.client());
     let request = get("/orders/1").token(&token);
@@ -78,7 +81,7 @@ fn known_token_is_honoured_no_longer_than_stale_while_the_store_is_away() {
 #[test]
 fn known_token_is_never_honoured_past_its_end() {
     let mut redis = RedisServer::start();
-    let lab = Lab::with(|builder| builder.store(&redis.url()).ttl("3s"));
+    let lab = Lab::with(|builder| builder.store_with(&redis.url(), BUDGET).ttl("3s"));
     wait_until_heard(&lab.gateway);
     let (token, mut client) = (lab.login("alice"), lab.gateway.client());
     let (request, end_ms) = (get("/orders/1").token(&token), Forgery::of(&token).number("exp") * 1000);
@@ -104,7 +107,7 @@ fn known_token_is_never_honoured_past_its_end() {
 #[test]
 fn unreadable_record_is_an_outage_for_its_token_alone() {
     let redis = RedisServer::start();
-    let trial = Trial::start(&redis, &redis.url(), |builder| builder);
+    let trial = Trial::start(&redis, &redis.url(), |builder| builder.store_with(&redis.url(), BUDGET));
     let good = Forgery::of(&trial.known).jti();
     let Reply::Text(record) = redis.command(&["GET", &redis.session_key(&good)]) else { panic!("a record is text") };
     let zeros = "\0".repeat(1024 * 1024);
@@ -135,7 +138,7 @@ fn unreadable_record_is_an_outage_for_its_token_alone() {
 #[test]
 fn full_store_gives_no_token_and_serves_every_session_it_has() {
     let redis = RedisServer::start();
-    let trial = Trial::start(&redis, &redis.url(), |builder| builder);
+    let trial = Trial::start(&redis, &redis.url(), |builder| builder.store_with(&redis.url(), BUDGET));
     redis.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
     for _ in 0..5 {
@@ -152,7 +155,7 @@ fn evicted_session_is_revoked_counted_and_warned_of() {
     let mut redis = RedisServer::absent();
     redis.set_options(&["--maxmemory", "20mb", "--maxmemory-policy", "allkeys-lru"]);
     redis.restart();
-    let trial = Trial::start(&redis, &redis.url(), |builder| builder);
+    let trial = Trial::start(&redis, &redis.url(), |builder| builder.store_with(&redis.url(), BUDGET));
     let gateway = &trial.lab.gateway;
     eventually("readiness warns of the policy", PATIENCE, || {
         let ready = gateway.admin_get("/readyz").assert_ok().json();
@@ -183,7 +186,7 @@ fn evicted_session_is_revoked_counted_and_warned_of() {
 #[test]
 fn emptied_store_revokes_what_it_lost_and_warns_of_nothing() {
     let mut redis = RedisServer::start();
-    let trial = Trial::start(&redis, &redis.url(), |builder| builder);
+    let trial = Trial::start(&redis, &redis.url(), |builder| builder.store_with(&redis.url(), BUDGET));
     let gateway = &trial.lab.gateway;
     let ready = gateway.admin_get("/readyz").assert_ok().json();
     assert!(ready["warnings"].as_array().is_none_or(Vec::is_empty), "noeviction is right: {ready}");
@@ -208,8 +211,8 @@ fn emptied_store_revokes_what_it_lost_and_warns_of_nothing() {
 #[test]
 fn record_of_an_older_release_is_no_outage_and_grants_nothing_new() {
     let redis = RedisServer::start();
-    let lab = Lab::with(|builder| builder.store(&redis.url()));
-    let second = builder().store(&redis.url()).upstream("lab", lab.upstream.address()).start();
+    let lab = Lab::with(|builder| builder.store_with(&redis.url(), BUDGET));
+    let second = builder().store_with(&redis.url(), BUDGET).upstream("lab", lab.upstream.address()).start();
     let token = lab.login("alice");
     let key = redis.session_key(&Forgery::of(&token).jti());
     let Reply::Text(record) = redis.command(&["GET", &key]) else { panic!("a record is text") };

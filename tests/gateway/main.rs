@@ -15,6 +15,7 @@ mod basic;
 mod cancel;
 mod denials;
 mod directory;
+mod directory_remote;
 mod faults;
 mod forward;
 mod known;

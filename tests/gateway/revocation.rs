@@ -12,8 +12,11 @@ use crate::harness::request::{get, post};
 use crate::harness::toxic::{Mood, Toxic};
 use crate::harness::wait::{PATIENCE, eventually};
 
+/// Room for a busy machine: what is measured here is how fast the news is, not the store.
+const BUDGET: &str = "budget = \"1s\"";
+
 fn three(redis: &RedisServer) -> Fleet {
-    Fleet::start(3, |_, builder| builder.store(&redis.url()))
+    Fleet::start(3, |_, builder| builder.store_with(&redis.url(), BUDGET))
 }
 
 #[test]
@@ -135,8 +138,9 @@ fn login_that_began_before_a_revocation_does_not_survive_it() {
 #[test]
 fn oldest_session_of_an_account_ends_everywhere_when_there_are_too_many() {
     let redis = RedisServer::start();
-    let limited =
-        |_, builder: crate::harness::builder::Builder| builder.store(&redis.url()).token("sessions_per_account = 2");
+    let limited = |_, builder: crate::harness::builder::Builder| {
+        builder.store_with(&redis.url(), BUDGET).token("sessions_per_account = 2")
+    };
     let fleet = Fleet::start(3, limited);
     let mut first = fleet.caller("", "alice");
     let mut second = fleet.caller("", "alice");
@@ -175,7 +179,7 @@ fn gateway_that_was_cut_off_during_a_revocation_refuses_once_it_is_back() {
     let redis = RedisServer::start();
     let toxics: Vec<Toxic> = (0..2).map(|_| Toxic::before(redis.address())).collect();
     let url = |at: usize| toxics.get(at).map_or_else(|| redis.url(), Toxic::url);
-    let fleet = Fleet::start(3, |at, builder| builder.store(&url(at)));
+    let fleet = Fleet::start(3, |at, builder| builder.store_with(&url(at), "budget = \"200ms\""));
     for moods in [[Mood::Hole, Mood::Refuse], [Mood::Slam, Mood::Hole]] {
         fleet.wait_until_heard();
         let mut caller = fleet.caller("", "alice");

@@ -76,6 +76,9 @@ fn record_of_another_session_under_the_jti_is_token_invalid() {
         pair.redis.copy(&source, &key);
         pair.second_call(&alice).assert_denied(401, "1001", "token_invalid");
     }
+    // Mixed records are an alarm: this never happens by itself.
+    let alarm = "another session's record";
+    assert_eq!(pair.second.stderr().matches(alarm).count(), 2, "{}", pair.second.stderr());
 }
 
 #[test]

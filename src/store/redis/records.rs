@@ -1,6 +1,8 @@
 //! Reading records from Redis, each at most 64 KiB: a record of any size would come over the connection that every
-//! other call waits on. Used for sessions, and the verb for records of the directory. Writes nothing.
+//! other call waits on. Used for sessions, and the verb for records of the directory, which it never writes; and when
+//! credentials were used last, which gateways note for each other in one hash.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{Cmd, Value, cmd};
@@ -20,6 +22,29 @@ impl Redis {
         let key = format!("{}{kind}:{id}", self.prefix);
         let answer = self.link.ask(&bounded_read(&key), deadline).await?;
         self.whole(&key, Some(answer), deadline).await
+    }
+
+    pub(in super::super) async fn note_used(&self, used: &[(Arc<str>, u64)]) -> Result<(), StoreError> {
+        let key = self.used_key();
+        for some in used.chunks(USES_AT_ONCE) {
+            let mut note = cmd("HSET");
+            note.arg(&key);
+            for (id, seconds) in some {
+                note.arg(&**id).arg(*seconds);
+            }
+            let _: u64 = self.link.ask(&note, self.deadline()).await?;
+        }
+        let _: u64 = self.link.ask(cmd("PEXPIRE").arg(&key).arg(USES_LIFE_MS), self.deadline()).await?;
+        Ok(())
+    }
+
+    pub(in super::super) async fn used(&self) -> Result<Vec<(Box<str>, u64)>, StoreError> {
+        let used: Vec<(String, u64)> = self.link.ask(cmd("HGETALL").arg(self.used_key()), self.deadline()).await?;
+        Ok(used.into_iter().map(|(id, seconds)| (id.into(), seconds)).collect())
+    }
+
+    fn used_key(&self) -> String {
+        format!("{}credentials-used", self.prefix)
     }
 
     /// The record that a bounded read of `key` brought; `None` when there is none.
@@ -47,6 +72,10 @@ impl Redis {
 pub(super) fn bounded_read(key: &str) -> Cmd {
     cmd("GETRANGE").arg(key).arg(0).arg(RECORD_LIMIT).take()
 }
+
+/// Of one command, so that no other call waits long behind it.
+const USES_AT_ONCE: usize = 500;
+const USES_LIFE_MS: u64 = 90 * 24 * 3600 * 1000;
 
 /// The largest record that is read, in bytes.
 const RECORD_LIMIT: usize = 64 * 1024;

@@ -72,3 +72,15 @@ async fn a_record_of_an_older_release_has_no_password_mark() {
     let found = store.session("j", LINEAGE).await;
     assert!(matches!(&found, Ok(Found::Live(session)) if session.password_mark == 0), "{found:?}");
 }
+
+#[tokio::test]
+async fn when_keys_were_used_is_told_by_every_gateway_to_every_other() {
+    let server = Server::start();
+    let (here, there) = (server.reached_store(CALM).await, server.reached_store(CALM).await);
+    assert_eq!(here.used().await, Ok(Vec::new()));
+    here.note_used(&[("a".into(), 5), ("b".into(), 6)]).await.unwrap();
+    there.note_used(&[("b".into(), 9)]).await.unwrap();
+    let mut used = here.used().await.unwrap();
+    used.sort();
+    assert_eq!(used, [("a".into(), 5), ("b".into(), 9)]);
+}

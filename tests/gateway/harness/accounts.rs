@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::harness::gateway::password_record;
@@ -106,6 +107,25 @@ impl Accounts {
             ));
         }
         text
+    }
+}
+
+impl Accounts {
+    /// Key without the prefix, and value, as a `redis:` directory holds them. Without times, which JSON writes otherwise.
+    pub(crate) fn records(&self) -> Vec<(String, String)> {
+        let mut records = Vec::new();
+        let tables: Value = toml::from_str(&self.toml()).expect("TOML of our own");
+        let rows = |kind: &str| tables[kind].as_array().cloned().unwrap_or_default();
+        for kind in ["account", "credential"] {
+            for row in rows(kind) {
+                let id = row["id"].as_str().expect("an id").to_owned();
+                if let Some(email) = row["email"].as_str() {
+                    records.push((format!("email:{email}"), id.clone()));
+                }
+                records.push((format!("{kind}:{id}"), row.to_string()));
+            }
+        }
+        records
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct Builder {
     keys: String,
     token: String,
     store: String,
+    directory: String,
     lockout: String,
     upstreams: String,
     policies: Vec<(String, String)>,
@@ -59,6 +60,7 @@ impl Gateway {
             keys: format!("keys = [{{ id = \"lab\", secret = {{ env = \"{SECRET_VARIABLE}\" }} }}]"),
             token: String::new(),
             store: "url = \"memory:\"".into(),
+            directory: "url = \"file:accounts.toml\"".into(),
             // Out of the way of tests that are about something else.
             lockout: "attempts = 100000\nnetwork_attempts = 100000\nwithin = \"15m\"".into(),
             upstreams: String::new(),
@@ -143,6 +145,12 @@ impl Builder {
         self
     }
 
+    /// Another `[directory]` than the file of [`Builder::accounts`].
+    pub(crate) fn directory(mut self, lines: &str) -> Self {
+        self.directory = lines.into();
+        self
+    }
+
     /// The directory.
     pub(crate) fn accounts(mut self, accounts: &Accounts) -> Self {
         self.accounts = accounts.toml();
@@ -202,7 +210,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, keys, token, store, lockout, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, keys, token, store, directory, lockout, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -223,7 +231,7 @@ ttl = "{ttl}"
 {store}
 
 [directory]
-url = "file:accounts.toml"
+{directory}
 
 [lockout]
 {lockout}
