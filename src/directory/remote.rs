@@ -152,6 +152,7 @@ impl Remote {
             error => self.note("password", started, error),
         }
         let Some(id) = verified.map_err(SourceError::unavailable)? else { return Ok(PasswordCheck::There(None)) };
+        self.renew::<Node>(&id, deadline).await;
         match self.account_by(&id, deadline).await? {
             Some(account) => Ok(PasswordCheck::There(Some(account))),
             None => Err(Unavailable("the directory knows a password of an account that it does not know")),
@@ -194,6 +195,14 @@ impl Remote {
                 self.gauges.count(Came::Miss);
                 Err(error.unavailable())
             }
+        }
+    }
+
+    /// Reads a record anew. What is held may be older than a password that proved right just now, and a session that
+    /// began by its mark would end with the next look. When the source does not answer, what is held has to do.
+    async fn renew<T: Record>(self: &Arc<Self>, id: &str, deadline: Instant) {
+        if let Ok(flight) = self.take_off::<T>(id) {
+            let _ = tokio::time::timeout_at(deadline, flight.wait()).await;
         }
     }
 

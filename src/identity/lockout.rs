@@ -144,8 +144,9 @@ impl Lockout {
     /// never refused for it.
     pub fn bad_signature(&self, client: IpAddr) {
         let subject = Subject::api(None, client);
-        self.ledger.fail_network(subject, self.now());
-        self.leave(subject.whole_network(), Errand::Failed);
+        if self.ledger.fail_network(subject, self.now()) {
+            self.leave(subject.whole_network(), Errand::Failed);
+        }
     }
 
     /// Every key with failures that this node knows, in the order of their names.

@@ -33,7 +33,6 @@ enum Way {
     Cluster(Box<Cluster>),
 }
 
-#[allow(dead_code, reason = "the store's verbs do not use every way of asking")]
 impl Link {
     /// Makes no connection: that is [`Link::keep`]'s part.
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, StoreUrlError> {

@@ -101,9 +101,7 @@ impl Memory {
     pub(super) fn end_session(&self, jti: &str, _account: &str) -> bool {
         let now = self.now_ms();
         let was_there = self.take_out(jti).is_some_and(|session| session.record_ends_ms() > now);
-        if was_there {
-            self.feed.tell(&News::Session(jti));
-        }
+        self.feed.tell(&News::Session(jti));
         was_there
     }
 

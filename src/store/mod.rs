@@ -175,7 +175,8 @@ impl Store {
     }
 
     /// Ends the session with this jti, of this account, and announces it. True when it was there: of callers that
-    /// race, exactly one gets true. A record that cannot be read is ended all the same.
+    /// race, exactly one gets true. A record that cannot be read is ended all the same, and one that is not there, since
+    /// the store evicted it, is announced all the same: gateways may still believe in it.
     ///
     /// # Errors
     /// The store could not be asked, refused, or no replica confirmed. After a time-out the session may be gone

@@ -13,7 +13,6 @@ use super::keeper::CONNECT_WITHIN;
 use super::wire::{State, Wire};
 
 /// A confirmed subscription.
-#[allow(dead_code, reason = "the store's verbs do not use every way of asking")]
 pub(super) struct Subscription {
     /// Kept whole: of a stream alone, redis-rs's driver stops reading after some messages.
     messages: PubSub,
@@ -21,7 +20,6 @@ pub(super) struct Subscription {
     lost: bool,
 }
 
-#[allow(dead_code, reason = "the store's verbs do not use every way of asking")]
 impl Subscription {
     /// Subscribes at the server that `wire` leads to now; the server has confirmed each channel when it returns.
     ///

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use super::book::PASSWORD;
 use super::fixture::{BUDGET, CACHE, Fixture, Kind};
 use super::{account, eventually, is, proved, usual, whose};
-use crate::directory::{Directory, Surroundings, Unavailable};
+use crate::directory::{Directory, PasswordCheck, Surroundings, Unavailable};
 
 const USER: &str = "root/res-7/cus-42/usr-1";
 const TIMED_OUT: Unavailable = Unavailable("the directory did not answer in time");
@@ -180,6 +180,19 @@ async fn a_change_that_nobody_announces_is_seen_within_the_cache() {
     let moved = Ok(Some("root/res-8/cus-42/usr-1".to_owned()));
     eventually(moved, async || lineage(&fixture.directory).await).await;
     assert!(started.elapsed() < CACHE + Duration::from_millis(200), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_session_begins_with_the_mark_of_the_password_that_proved_right() {
+    let mut fixture = Fixture::with(Kind::Https, |settings| settings.cache = Duration::from_secs(60)).await;
+    let before = fixture.directory.account("usr-1").await.unwrap().unwrap().password_mark;
+    let changed = usual().account("usr-1", |row| row.password = Some(super::book::record_of("another password")));
+    // Nobody announces it, and what is held is fresh enough.
+    fixture.far().sample().replace(super::fixture::records(&changed));
+    assert_eq!(fixture.directory.account("usr-1").await.unwrap().unwrap().password_mark, before);
+    let checked = fixture.directory.check_password("usr-1@book.example", "another password").await.unwrap();
+    let PasswordCheck::There(Some(account)) = checked else { panic!("{checked:?}") };
+    assert_ne!(account.password_mark, before);
 }
 
 #[tokio::test]

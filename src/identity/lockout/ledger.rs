@@ -12,7 +12,7 @@ use prometheus::IntCounter;
 use super::seen::{Known, Successes};
 use super::subject::{Identifier, Key, Subject};
 use super::table::{Settled, Standing, Table};
-use super::tally::Allowance;
+use super::tally::{Allowance, LONGEST_MS};
 use super::{Kind, Listed};
 use crate::config::settings;
 use crate::store::Lock;
@@ -170,9 +170,16 @@ impl Ledger {
         Ok(Proved { clear, note: self.seen.note(pair, now) })
     }
 
-    /// A failure that belongs to a network only, locked or not.
-    pub(super) fn fail_network(&self, subject: Subject<'_>, now: u64) {
-        self.count(subject.whole_network(), now, true);
+    /// A failure that belongs to a network only, locked or not; whether it was counted. It is not while the lock could
+    /// hardly be longer: nothing refuses who sends such tokens, and a flood of them must not become one of calls to the
+    /// store and of news to every gateway.
+    pub(super) fn fail_network(&self, subject: Subject<'_>, now: u64) -> bool {
+        let (_, left) = self.networks.tally(self.hash(subject.whole_network()), now);
+        let counts = left.is_none_or(|left| left < LONGEST_MS / 2);
+        if counts {
+            self.count(subject.whole_network(), now, true);
+        }
+        counts
     }
 
     /// Failures of a pair, and whether it is locked.

@@ -152,6 +152,16 @@ fn an_email_is_locked_everywhere_but_where_it_logged_in_within_a_month() {
 }
 
 #[test]
+fn a_flood_of_bad_signatures_is_soon_counted_no_more_and_starts_again_before_the_lock_ends() {
+    let ledger = ledger();
+    let counted = (0..10_000).filter(|_| ledger.fail_network(api("-", HOME), NOW)).count();
+    assert!((101..=120).contains(&counted), "{counted}");
+    assert!(!ledger.fail_network(api("-", HOME), NOW + 60_000));
+    assert!(ledger.fail_network(api("-", HOME), NOW + 600_000));
+    assert!(ledger.fail_network(api("-", AWAY), NOW));
+}
+
+#[test]
 fn bad_signatures_lock_the_network_and_no_pair() {
     let ledger = ledger();
     for _ in 0..100 {

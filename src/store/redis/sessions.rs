@@ -83,9 +83,7 @@ impl Redis {
     pub(in super::super) async fn end_session(&self, jti: &str, account: &str) -> Result<bool, StoreError> {
         let deadline = self.deadline();
         let ended = self.end_record(jti, self.replicas, deadline).await?;
-        if ended {
-            self.feed.tell(&News::Session(jti));
-        }
+        self.feed.tell(&News::Session(jti));
         // The session is gone, and whoever ended it has to learn that; what stays in the index names nothing.
         let _ = self.leave(&self.index(account), &[jti], deadline).await;
         Ok(ended)
@@ -121,9 +119,7 @@ impl Redis {
             Ok(Found::Live(session)) => self.end_session(jti, &session.sub).await,
             Ok(Found::Missing | Found::Revoked) | Err(StoreError::Unreadable) => {
                 let ended = self.end_record(jti, self.replicas, self.deadline()).await?;
-                if ended {
-                    self.feed.tell(&News::Session(jti));
-                }
+                self.feed.tell(&News::Session(jti));
                 Ok(ended)
             }
             Err(why) => Err(why),
@@ -198,15 +194,13 @@ impl Redis {
         Ok(jtis.iter().zip(ended).filter(|(_, was_there)| *was_there).map(|(jti, _)| *jti).collect())
     }
 
-    /// Ends a record; announced by the script. Whether it was there.
+    /// Ends a record; announced by the script, there or not. Whether it was there.
     async fn end_record(&self, jti: &str, replicas: u8, deadline: Instant) -> Result<bool, StoreError> {
         let message = format!("session {jti}");
         let args = [self.invalidations.as_bytes(), message.as_bytes()];
         let keys = [&*self.session_key(jti)];
         let ended: u64 = self.link.run_script_acknowledged(&END, &keys, &args, replicas, deadline).await?;
-        if ended > 0 {
-            self.announce(&message, deadline).await?;
-        }
+        self.announce(&message, deadline).await?;
         Ok(ended > 0)
     }
 

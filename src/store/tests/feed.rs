@@ -54,6 +54,16 @@ async fn what_one_gateway_does_the_others_hear_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_session_that_the_server_evicted_is_heard_of_elsewhere() {
+    let server = Server::start();
+    let (doer, other) = (heard_store(&server).await, heard_store(&server).await);
+    let ear = Ear::at(&other);
+    assert_eq!(doer.revoke(Revocation::Session("evicted")).await, Ok(false));
+    let news = format!("{:?}", News::Session("evicted"));
+    eventually("its end is heard", Duration::from_secs(1), || ear.heard_at(&news).is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_subscription_is_noticed_and_another_one_is_another_epoch() {
     let server = Server::start();
     let store = heard_store(&server).await;
