@@ -188,8 +188,11 @@ impl Pace {
         sleep_until(self.next).await;
     }
 
+    /// There is a connection that passed its probe. What failed before it counts no longer: were it lost to a moment's
+    /// hurry, the pause grown in the outage before would make an outage of that moment.
     pub(super) fn held(&mut self) {
         self.held = Some(Instant::now());
+        self.step = QUICKEST * 2;
     }
 
     pub(super) fn failed(&mut self) {

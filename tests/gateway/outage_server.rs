@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::accounts::key_of;
-use crate::harness::lab::builder;
+use crate::harness::lab::{builder, login_at_last};
 use crate::harness::redis::{RedisServer, Reply};
 use crate::harness::request::{get, post};
 use crate::harness::trial::{RECOVERY, Trial};
@@ -102,7 +102,7 @@ fn paused_clients_refuse_nobody_the_node_knows() {
 fn read_only_replica_gives_no_token_and_refuses_no_session() {
     let (redis, other) = (RedisServer::start(), RedisServer::start());
     let trial = Trial::start(&redis, &redis.url(), |builder| builder);
-    let leaving = trial.lab.login("bob");
+    let leaving = login_at_last(&trial.lab.gateway, "", "bob");
     other.follow(&redis);
     let load = trial.load();
     other.lead();

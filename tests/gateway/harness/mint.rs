@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::gateway::Gateway;
 use crate::harness::jwt::Forgery;
-use crate::harness::lab::login;
+use crate::harness::lab::login_at_last;
 use crate::harness::redis::{RedisServer, Reply};
 
 /// The pattern of all minted sessions.
@@ -26,7 +26,7 @@ pub(crate) struct Minted {
 impl Mint {
     /// Takes the session of a login of alice for a pattern.
     pub(crate) fn of(gateway: &Gateway, redis: &RedisServer) -> Self {
-        let token = Forgery::of(&login(gateway, "", "alice"));
+        let token = Forgery::of(&login_at_last(gateway, "", "alice"));
         let key = redis.session_key(&token.jti());
         let Reply::Text(record) = redis.command(&["GET", &key]) else { panic!("a record is text") };
         let record = serde_json::from_str(&record).unwrap_or_else(|error| panic!("{error} in {record}"));

@@ -13,7 +13,7 @@ use crate::harness::accounts::key_of;
 use crate::harness::builder::Builder;
 use crate::harness::client::Client;
 use crate::harness::fleet::wait_until_heard;
-use crate::harness::lab::{Lab, login_request};
+use crate::harness::lab::{Lab, login_at_last, login_request};
 use crate::harness::metrics::Metrics;
 use crate::harness::mint::Mint;
 use crate::harness::redis::RedisServer;
@@ -71,10 +71,7 @@ impl Trial {
         redis.connect().pipeline(&commands);
         let tokens = minted.into_iter().map(|session| session.token).collect();
         // So many records at once may keep a busy machine's store from answering within its budget.
-        let known = eventually("a login works", PATIENCE, || {
-            let response = lab.call(&login_request("", "alice"));
-            (response.status == 200).then(|| response.json()["token"].as_str().expect("a token").to_owned())
-        });
+        let known = login_at_last(&lab.gateway, "", "alice");
         let request = get("/orders/1").token(&known);
         eventually("its token is known", PATIENCE, || (lab.call(&request).status == 200).then_some(()));
         Self { lab, known, strangers: Arc::new(Strangers { tokens, next: AtomicUsize::new(0) }) }
