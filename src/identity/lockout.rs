@@ -2,7 +2,7 @@
 //! many is told to wait, whether the next secret would be right or wrong.
 //!
 //! `proxy::admit` asks before a Basic key is compared, the resolver settles what came of it; login goes through
-//! [`attempt`]. A node judges by its own bounded tables, which follow the store's; without a store it counts alone.
+//! `attempt`. A node judges by its own bounded tables, which follow the store's; without a store it counts alone.
 //! Sessions are never locked, and no account is: only a pair, or strangers from a network.
 
 mod attempt;
