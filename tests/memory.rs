@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use portcullis::config::secret::Secret;
 use portcullis::config::settings;
-use portcullis::identity::cache::{Cache, Known, Times};
+use portcullis::identity::cache::{Asked, Cache, Known, Times};
 use portcullis::identity::token::Tokens;
 use portcullis::policy::principal::{Account, Lineage};
 use portcullis::store::Store;
@@ -59,7 +59,8 @@ fn a_hundred_thousand_verified_tokens_take_less_than_64_mib() {
         let (token, session) = tokens.issue(account, "ucaas", 1_000_000).unwrap();
         longest = longest.max(token.len());
         let times = Times { started: session.started, expires: session.expires };
-        let known = Known::new(&token, "ucaas", (*session.jti).into(), Arc::clone(account), times, 0);
+        let known =
+            Known::new(&token, "ucaas", (*session.jti).into(), Arc::clone(account), times, Asked::now(store.feed()));
         cache.insert(known, cache.since(store.feed()), store.feed(), 1000);
     }
     let held = HELD.load(Ordering::Relaxed) - before;

@@ -7,6 +7,7 @@
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
@@ -29,13 +30,15 @@ pub struct Known {
     started: u64,
     /// Under which subscription the store was last asked for the session.
     epoch: AtomicU64,
+    /// When that was, on the feed's clock.
+    asked: AtomicU64,
     used: AtomicBool,
 }
 
 impl Known {
-    /// A token of a session that the store was asked for under this subscription.
+    /// A token of a session that the store was asked for at this moment.
     #[must_use]
-    pub fn new(text: &str, realm: &str, jti: Arc<str>, account: Arc<Account>, times: Times, epoch: u64) -> Self {
+    pub fn new(text: &str, realm: &str, jti: Arc<str>, account: Arc<Account>, times: Times, asked: Asked) -> Self {
         Self {
             text: text.into(),
             realm: realm.into(),
@@ -43,7 +46,8 @@ impl Known {
             account: ArcSwap::new(account),
             expires: times.expires,
             started: times.started,
-            epoch: AtomicU64::new(epoch),
+            epoch: AtomicU64::new(asked.epoch),
+            asked: AtomicU64::new(asked.at),
             used: AtomicBool::new(false),
         }
     }
@@ -54,9 +58,17 @@ impl Known {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// The store confirmed the session in a read that began under this subscription.
-    pub fn confirm(&self, epoch: u64) {
-        self.epoch.store(epoch, Ordering::Release);
+    /// The store confirmed the session in a read that began at this moment.
+    pub fn confirm(&self, asked: Asked) {
+        self.asked.store(asked.at, Ordering::Relaxed);
+        self.epoch.store(asked.epoch, Ordering::Release);
+    }
+
+    /// How long ago it was last known to be good: confirmed by the store, or kept honest by what was heard since.
+    #[must_use]
+    pub fn age(&self, feed: &Feed) -> Duration {
+        let good = self.asked.load(Ordering::Relaxed).max(feed.heard_last(self.epoch()).unwrap_or(0));
+        Duration::from_millis(feed.now().saturating_sub(good))
     }
 
     /// The account as the token and its session describe it.
@@ -79,6 +91,23 @@ impl Known {
             }
             News::Record(..) | News::Lock(..) => false,
         }
+    }
+}
+
+/// When the store was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Under which subscription.
+    pub epoch: u64,
+    /// On the feed's clock.
+    pub at: u64,
+}
+
+impl Asked {
+    /// To be taken before the question.
+    #[must_use]
+    pub fn now(feed: &Feed) -> Self {
+        Self { epoch: feed.epoch(), at: feed.now() }
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-use self::cache::{Cache, Known, Since, Times};
+use self::cache::{Asked, Cache, Known, Since, Times};
 use self::flights::Flights;
 use self::lockout::Lockout;
 use self::sessions::Sessions;
@@ -48,6 +48,7 @@ pub struct Resolver {
 #[derive(Clone)]
 struct Reading {
     since: Since,
+    asked: Asked,
     found: Result<Found, &'static str>,
 }
 
@@ -175,7 +176,7 @@ impl Resolver {
                     && *session.sub == *account.lineage.id()
                     && session.password_mark == account.password_mark =>
             {
-                known.confirm(reading.since.feed.epoch);
+                known.confirm(reading.asked);
                 self.counters.revalidated.inc();
                 Ok(())
             }
@@ -183,7 +184,7 @@ impl Resolver {
                 self.cache.forget(&known.jti);
                 Err(Identity::Revoked(SESSION_OVER))
             }
-            Err(_) if self.sessions.away() <= self.stale => {
+            Err(_) if known.age(feed) < self.stale => {
                 self.counters.stale.inc();
                 Ok(())
             }
@@ -238,27 +239,36 @@ impl Resolver {
         }
         let jti: Arc<str> = claims.jti.as_ref().into();
         let times = Times { started: session.started, expires: claims.exp };
-        let epoch = reading.since.feed.epoch;
-        let known = Known::new(token, realm, Arc::clone(&jti), Arc::clone(&account), times, epoch);
+        let known = Known::new(token, realm, Arc::clone(&jti), Arc::clone(&account), times, reading.asked);
         self.cache.insert(known, since, self.sessions.feed(), self.sessions.now_s());
         identified(account, Scheme::Token, jti)
     }
 
     /// Reads a session, one call for all who ask at a time. The answer is from a read that began no earlier than
-    /// `since`: what ended a session before this request came is never overlooked by joining an older read.
+    /// `since`: what ended a session before this request came is never overlooked by joining an older read. Nor does it
+    /// wait longer than one call may take, whoever made it.
     async fn read(&self, jti: &str, lineage: &str, since: Since) -> Reading {
-        loop {
-            let call = async {
-                let since = self.cache.since(self.sessions.feed());
-                Reading { since, found: self.sessions.look_up(jti, lineage).await }
-            };
-            let reading = self.flights.join(jti, call).await;
-            if !reading.since.is_before(&since) {
-                return reading;
+        let asked = Asked::now(self.sessions.feed());
+        let joined = async {
+            loop {
+                let call = async {
+                    let feed = self.sessions.feed();
+                    let (since, asked) = (self.cache.since(feed), Asked::now(feed));
+                    Reading { since, asked, found: self.sessions.look_up(jti, lineage).await }
+                };
+                let reading = self.flights.join(jti, call).await;
+                if reading.found.is_err() || !reading.since.is_before(&since) {
+                    return reading;
+                }
             }
-        }
+        };
+        let late = Reading { since, asked, found: Err("the store did not answer within its budget") };
+        tokio::time::timeout(self.sessions.store().budget() + GRACE, joined).await.unwrap_or(late)
     }
 }
+
+/// On top of the budget, so that the call itself says what became of it.
+const GRACE: Duration = Duration::from_millis(5);
 
 const SESSION_OVER: &str = "the session is gone: logged out, revoked, evicted, or the store was emptied";
 const ACCOUNT_GONE: &str = "the account is gone";

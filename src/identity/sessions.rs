@@ -3,8 +3,7 @@
 //! It turns store errors into private causes; what they mean for a request is decided in the core.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prometheus::Histogram;
 
@@ -17,9 +16,6 @@ pub struct Sessions {
     store: Arc<Store>,
     metrics: Arc<Metrics>,
     keep: u32,
-    origin: Instant,
-    /// Milliseconds after `origin` when reads began to fail, plus one; 0 while they do not.
-    away_since: AtomicU64,
     get: Histogram,
     start: Histogram,
     end: Histogram,
@@ -36,19 +32,7 @@ impl Sessions {
         let (get, start) = (duration("session"), duration("start_session"));
         let (end, time) = (duration("end_session"), duration("time"));
         let (list, revoke) = (duration("sessions_of"), duration("revoke"));
-        Self {
-            store,
-            metrics,
-            keep,
-            origin: Instant::now(),
-            away_since: AtomicU64::new(0),
-            get,
-            start,
-            end,
-            time,
-            list,
-            revoke,
-        }
+        Self { store, metrics, keep, get, start, end, time, list, revoke }
     }
 
     /// The store itself.
@@ -61,20 +45,6 @@ impl Sessions {
     #[must_use]
     pub fn feed(&self) -> &Feed {
         self.store.feed()
-    }
-
-    /// For how long reads of sessions have failed; zero after one that did not.
-    #[must_use]
-    pub fn away(&self) -> Duration {
-        match self.away_since.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => Duration::from_millis(self.uptime_ms().saturating_sub(since)),
-        }
-    }
-
-    /// Milliseconds since the start, and one.
-    fn uptime_ms(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(0) + 1
     }
 
     /// The store's clock, in milliseconds since the epoch.
@@ -108,14 +78,6 @@ impl Sessions {
         let started = Instant::now();
         let answer = self.store.session(jti, lineage).await;
         observe_since(&self.get, started);
-        match answer {
-            Err(_) => {
-                // Only the first failure of a row sets the time.
-                let now = self.uptime_ms();
-                let _ = self.away_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-            }
-            Ok(_) => self.away_since.store(0, Ordering::Relaxed),
-        }
         if let Ok(Found::Missing) = answer {
             self.metrics.sessions_missing.inc();
         }

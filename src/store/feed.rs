@@ -4,8 +4,9 @@
 //! The store's backends speak into it; caches of `identity` and `directory` listen and judge by [`Feed::mark`] whether
 //! what they hold can be believed. It decides nothing and holds no record.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::Lock;
@@ -47,6 +48,8 @@ pub struct Feed {
     count: AtomicU64,
     /// Milliseconds after `origin` when our own beat was heard last, plus one; 0 for never; `ALWAYS` in memory.
     beat: AtomicU64,
+    /// When which subscription was heard last: (epoch, milliseconds after `origin`), newest last.
+    heard: Mutex<VecDeque<(u64, u64)>>,
     listeners: RwLock<Vec<Arc<dyn Listener>>>,
 }
 
@@ -54,6 +57,9 @@ pub struct Feed {
 pub const SILENCE: Duration = Duration::from_secs(1);
 
 const ALWAYS: u64 = u64::MAX;
+
+/// How many subscriptions are remembered.
+const REMEMBERED: usize = 32;
 
 impl Feed {
     /// Not heard yet.
@@ -63,6 +69,7 @@ impl Feed {
             epoch: AtomicU64::new(0),
             count: AtomicU64::new(0),
             beat: AtomicU64::new(0),
+            heard: Mutex::default(),
             listeners: RwLock::default(),
         }
     }
@@ -106,7 +113,25 @@ impl Feed {
 
     /// Our own beat came back.
     pub(super) fn note_beat(&self) {
-        self.beat.store(self.now(), Ordering::Release);
+        let (now, epoch) = (self.now(), self.epoch());
+        self.beat.store(now, Ordering::Release);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.back_mut() {
+            Some((known, at)) if *known == epoch => *at = now,
+            Some(_) | None => {
+                if heard.len() == REMEMBERED {
+                    heard.pop_front();
+                }
+                heard.push_back((epoch, now));
+            }
+        }
+    }
+
+    /// When this subscription was heard last, on the clock of [`Feed::now`]; what it kept honest was good until then.
+    /// `None` for one that never was, or was forgotten since.
+    pub fn heard_last(&self, epoch: u64) -> Option<u64> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.iter().find(|(known, _)| *known == epoch).map(|(_, at)| *at)
     }
 
     /// The subscription is gone.
@@ -128,7 +153,8 @@ impl Feed {
         self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
     }
 
-    fn now(&self) -> u64 {
+    /// Milliseconds since this was made, and one.
+    pub fn now(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(0) + 1
     }
 }

@@ -314,6 +314,14 @@ impl Store {
         }
     }
 
+    /// The longest that a call takes. A store in memory answers at once.
+    pub fn budget(&self) -> Duration {
+        match self {
+            Self::Memory(_) => Duration::from_secs(1),
+            Self::Redis(redis) => redis.budget(),
+        }
+    }
+
     /// What gateways tell each other: whether it can be heard, and how often it spoke.
     pub fn feed(&self) -> &Feed {
         match self {

@@ -10,7 +10,7 @@ fn account(path: &str) -> Arc<Account> {
 }
 
 fn known(token: &str, jti: &str, path: &str, started: u64, expires: u64) -> Known {
-    Known::new(token, "r", jti.into(), account(path), Times { started, expires }, 0)
+    Known::new(token, "r", jti.into(), account(path), Times { started, expires }, Asked { epoch: 0, at: 1 })
 }
 
 /// A store in memory: its feed stands still unless a test ends something.

@@ -236,3 +236,21 @@ fn a_change_of_the_directory_is_the_full_name_of_a_key() {
     assert_eq!(read_directory("p:", format!("p:email:{}", "a".repeat(255)).as_bytes()), None);
     assert_eq!(read_directory("p:", b"p:email:\xff"), None);
 }
+
+#[test]
+fn a_subscription_is_remembered_by_when_it_was_heard_last() {
+    let feed = crate::store::feed::Feed::silent();
+    assert_eq!(feed.heard_last(0), None);
+    feed.begin();
+    feed.note_beat();
+    let first = feed.heard_last(1).unwrap();
+    assert!(first <= feed.now() && feed.is_alive());
+    feed.begin();
+    assert_eq!((feed.heard_last(1), feed.heard_last(2), feed.is_alive()), (Some(first), None, false));
+    for _ in 0..40 {
+        feed.begin();
+        feed.note_beat();
+    }
+    assert_eq!(feed.heard_last(1), None, "not for ever");
+    assert!(feed.heard_last(42).is_some());
+}
