@@ -1,5 +1,7 @@
 //! What bounded memory costs, counted by the allocator. A binary of its own: the count is of the whole process.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
