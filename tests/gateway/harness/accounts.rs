@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::harness::gateway::password_record;
@@ -89,6 +90,27 @@ impl Accounts {
         self.change(id, |account| account.status = "suspended".to_owned())
     }
 
+    /// The same as commands that write the records of a `redis:` directory.
+    pub(crate) fn records(&self, prefix: &str) -> Vec<Vec<String>> {
+        let set = |key: String, value: String| vec!["SET".to_owned(), format!("{prefix}{key}"), value];
+        let mut commands = Vec::new();
+        for Account { id, role, parent, status, password } in &self.accounts {
+            let mut record =
+                json!({ "id": id, "role": role, "status": status, "email": email(id), "password": password });
+            if let Some(parent) = parent {
+                record["parent"] = json!(parent);
+            }
+            commands.push(set(format!("account:{id}"), record.to_string()));
+            commands.push(set(format!("email:{}", email(id)), id.clone()));
+        }
+        for Credential { id, account, extra } in &self.credentials {
+            assert_eq!(extra, "", "lines of TOML are for the file");
+            let record = json!({ "id": id, "account": account, "key": digest(&key_of(id)) });
+            commands.push(set(format!("credential:{id}"), record.to_string()));
+        }
+        commands
+    }
+
     /// `accounts.toml`.
     pub(crate) fn toml(&self) -> String {
         let mut text = String::new();
@@ -100,9 +122,9 @@ impl Accounts {
             ));
         }
         for Credential { id, account, extra } in &self.credentials {
-            let digest: String = Sha256::digest(key_of(id)).iter().map(|byte| format!("{byte:02x}")).collect();
+            let key = digest(&key_of(id));
             text.push_str(&format!(
-                "[[credential]]\nid = \"{id}\"\naccount = \"{account}\"\nkey = \"sha256:{digest}\"\n{extra}\n\n"
+                "[[credential]]\nid = \"{id}\"\naccount = \"{account}\"\nkey = \"{key}\"\n{extra}\n\n"
             ));
         }
         text
@@ -117,6 +139,12 @@ pub(crate) fn email(account: &str) -> String {
 /// The API id of an account's own credential.
 pub(crate) fn api_id(account: &str) -> String {
     format!("ak_{account}")
+}
+
+/// What a directory keeps of an API key.
+pub(crate) fn digest(key: &str) -> String {
+    let digest: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digest}")
 }
 
 /// The API key of a credential.

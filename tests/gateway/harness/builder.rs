@@ -27,6 +27,7 @@ pub(crate) struct Builder {
     keys: String,
     token: String,
     store: String,
+    directory: String,
     lockout: String,
     upstreams: String,
     policies: Vec<(String, String)>,
@@ -59,6 +60,7 @@ impl Gateway {
             keys: format!("keys = [{{ id = \"lab\", secret = {{ env = \"{SECRET_VARIABLE}\" }} }}]"),
             token: String::new(),
             store: "url = \"memory:\"".into(),
+            directory: "url = \"file:accounts.toml\"".into(),
             // Out of the way of tests that are about something else.
             lockout: "attempts = 100000\nnetwork_attempts = 100000\nwithin = \"15m\"".into(),
             upstreams: String::new(),
@@ -117,6 +119,18 @@ impl Builder {
     /// The store's url and further lines for `[store]`.
     pub(crate) fn store_with(mut self, url: &str, lines: &str) -> Self {
         self.store = format!("url = \"{url}\"\n{lines}");
+        self
+    }
+
+    /// The whole of `[store]`.
+    pub(crate) fn store_lines(mut self, lines: &str) -> Self {
+        self.store = lines.into();
+        self
+    }
+
+    /// The whole of `[directory]`; the file of the builder's accounts unless said.
+    pub(crate) fn directory(mut self, lines: &str) -> Self {
+        self.directory = lines.into();
         self
     }
 
@@ -202,7 +216,7 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, keys, token, store, lockout, upstreams, extra, .. } = self;
+        let Self { listen, server, limits, ttl, keys, token, store, directory, lockout, upstreams, extra, .. } = self;
         format!(
             r#"[server]
 listen = ["{listen}"]
@@ -223,7 +237,7 @@ ttl = "{ttl}"
 {store}
 
 [directory]
-url = "file:accounts.toml"
+{directory}
 
 [lockout]
 {lockout}
