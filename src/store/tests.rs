@@ -35,6 +35,7 @@ mod certificates;
 mod cluster;
 mod failover;
 mod feed;
+mod lag;
 mod link;
 mod load;
 mod locks;

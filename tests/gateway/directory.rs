@@ -2,6 +2,7 @@
 //! credentials within seconds (contract section 4).
 
 mod cli;
+mod redis;
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{Cmd, FromRedisValue, Script, Value, cmd};
 
 use super::certificates::Authority;
+use super::lag::Lag;
 use super::server::Server;
 use super::{CALM, eventually, system_ms};
 use crate::store::link::Link;
@@ -119,9 +120,9 @@ async fn a_write_counts_only_when_the_replica_has_it() {
     let within = Duration::from_millis(100);
     assert_eq!(run(b"2", 2, within).await, Err(StoreError::Unacknowledged));
     replica.signal("STOP");
-    let begun = Instant::now();
+    let (begun, lag) = (Instant::now(), Lag::watch());
     let error = run(b"3", 1, within).await.unwrap_err();
-    assert!(begun.elapsed() <= within + Duration::from_millis(50));
+    assert!(begun.elapsed() <= within + lag.slack(), "{:?}, slack {:?}", begun.elapsed(), lag.slack());
     assert_eq!((error, error.kind()), (StoreError::Unacknowledged, "unacknowledged"));
     assert_eq!(run(b"4", 0, within).await, Ok(Some("3".to_owned())), "it was made all the same");
     replica.signal("CONT");
@@ -134,19 +135,23 @@ async fn a_stalled_replica_holds_up_no_other_call_and_is_forgiven() {
     let budget = Duration::from_millis(100);
     let link = reached(link_at(&primary.url(), budget, 1, None)).await;
     let script = Arc::new(swap());
+    let lag = Arc::new(Lag::watch());
     replica.signal("STOP");
     let mut writes = Vec::new();
     for _ in 0..200 {
-        let (link, script) = (Arc::clone(&link), Arc::clone(&script));
+        let (link, script, lag) = (Arc::clone(&link), Arc::clone(&script), Arc::clone(&lag));
         writes.push(tokio::spawn(async move {
             let begun = Instant::now();
             let run = link.run_script_acknowledged::<Value>(&script, &["k"], &[b"1"], 1, in_(budget)).await;
-            assert!(begun.elapsed() <= budget + Duration::from_millis(100));
+            // Two hundred of them are woken at once, and share what cores there are.
+            let most = budget + lag.slack() + Duration::from_millis(100);
+            assert!(begun.elapsed() <= most, "{:?}, at most {most:?}", begun.elapsed());
             run
         }));
     }
     for _ in 0..20 {
-        assert_eq!(link.ask::<()>(cmd("SET").arg("other").arg(1), in_(budget)).await, Ok(()));
+        // Held up, each would take as long as the sixteen writes before it that wait for the replica.
+        assert_eq!(link.ask::<()>(cmd("SET").arg("other").arg(1), in_(budget + lag.slack())).await, Ok(()));
     }
     for write in writes {
         let error = write.await.unwrap().unwrap_err();

@@ -7,6 +7,7 @@ use redis::cmd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::lag::Lag;
 use super::link::{ask, in_, link_at, reached};
 use super::load::Load;
 use super::server::Server;
@@ -15,9 +16,6 @@ use crate::store::StoreError;
 use crate::store::link::Link;
 
 const BUDGET: Duration = Duration::from_millis(100);
-
-/// The most by which a call may pass its budget on a busy machine.
-const SLACK: Duration = Duration::from_millis(60);
 
 /// One primary, two replicas, three sentinels that know each other and them.
 pub(super) struct Set {
@@ -61,8 +59,9 @@ impl Set {
         let give_up = Instant::now() + Duration::from_secs(30);
         loop {
             for server in self.servers.iter().filter(|server| server.port != old) {
-                let role: Vec<redis::Value> = server.tell(&cmd("ROLE")).await;
-                if role[0] == redis::Value::BulkString(b"master".to_vec()) {
+                // Whoever is promoted ends the connections that it has, this one among them.
+                let role: Option<Vec<redis::Value>> = server.try_tell(&cmd("ROLE")).await.ok();
+                if role.is_some_and(|role| role[0] == redis::Value::BulkString(b"master".to_vec())) {
                     return server.port;
                 }
             }
@@ -90,7 +89,7 @@ async fn led_to(link: &Link, port: u16, within: Duration) {
 async fn a_killed_primary_is_followed_by_another_and_no_acknowledged_write_is_lost() {
     let mut set = Set::start().await;
     let link = reached(link_at(&set.url(), BUDGET, 1, None)).await;
-    let load = Load::start(&link, 1, BUDGET);
+    let (load, lag) = (Load::start(&link, 1, BUDGET), Lag::watch());
     load.go_on(100, CALM).await;
     let mut subscription = link.subscribe(&["c"]).await.unwrap();
     let old = set.servers[0].port;
@@ -106,14 +105,14 @@ async fn a_killed_primary_is_followed_by_another_and_no_acknowledged_write_is_lo
     assert_eq!(subscription.next().await, Some(("c".to_owned(), b"m".to_vec())));
     load.go_on(100, Duration::from_secs(15)).await;
     let slowest = load.end(&link).await;
-    assert!(slowest <= BUDGET + SLACK, "a call took {slowest:?}");
+    assert!(slowest <= BUDGET + lag.slack(), "a call took {slowest:?}, slack {:?}", lag.slack());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_primary_is_left_and_not_gone_back_to() {
     let set = Set::start().await;
     let link = reached(link_at(&set.url(), BUDGET, 1, None)).await;
-    let load = Load::start(&link, 1, BUDGET);
+    let (load, lag) = (Load::start(&link, 1, BUDGET), Lag::watch());
     load.go_on(20, CALM).await;
     let old = set.servers[0].port;
     set.servers[0].signal("STOP");
@@ -128,7 +127,7 @@ async fn a_frozen_primary_is_left_and_not_gone_back_to() {
         assert_eq!(tokio::time::timeout(CALM, subscription.next()).await, Ok(None), "it was the old primary's");
     }
     let slowest = load.end(&link).await;
-    assert!(slowest <= BUDGET + SLACK, "a call took {slowest:?}");
+    assert!(slowest <= BUDGET + lag.slack(), "a call took {slowest:?}, slack {:?}", lag.slack());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,7 +139,12 @@ async fn a_failover_on_demand_loses_nothing_that_every_replica_confirmed() {
     load.go_on(100, CALM).await;
     let old = set.servers[0].port;
     assert_eq!(port_of(&link).await, Some(old));
-    let () = set.sentinels[0].tell(cmd("SENTINEL").arg("FAILOVER").arg("main")).await;
+    let give_up = Instant::now() + CALM;
+    // A sentinel that was kept waiting takes its replicas for unfit until it has heard of them again.
+    while set.sentinels[0].try_tell::<()>(cmd("SENTINEL").arg("FAILOVER").arg("main")).await.is_err() {
+        assert!(Instant::now() < give_up, "the sentinels refuse to fail over");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let promoted = set.promoted(old).await;
     led_to(&link, promoted, Duration::from_secs(3)).await;
     load.go_on(100, Duration::from_secs(15)).await;

@@ -214,9 +214,14 @@ impl Server {
 
     /// Sends it a command past the store.
     pub(super) async fn tell<T: redis::FromRedisValue>(&self, command: &Cmd) -> T {
-        let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        command.query_async(&mut connection).await.unwrap()
+        self.try_tell(command).await.unwrap()
+    }
+
+    /// The same to one that may end the connection over it.
+    pub(super) async fn try_tell<T: redis::FromRedisValue>(&self, command: &Cmd) -> redis::RedisResult<T> {
+        let client = redis::Client::open(self.url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        command.query_async(&mut connection).await
     }
 }
 

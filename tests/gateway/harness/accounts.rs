@@ -90,6 +90,12 @@ impl Accounts {
         self.change(id, |account| account.status = "suspended".to_owned())
     }
 
+    /// The same as commands that write the records of a `redis:` directory.
+    pub(crate) fn commands(&self, prefix: &str) -> Vec<Vec<String>> {
+        let set = |(key, value)| vec!["SET".to_owned(), format!("{prefix}{key}"), value];
+        self.records().into_iter().map(set).collect()
+    }
+
     /// `accounts.toml`.
     pub(crate) fn toml(&self) -> String {
         let mut text = String::new();
@@ -101,9 +107,9 @@ impl Accounts {
             ));
         }
         for Credential { id, account, extra } in &self.credentials {
-            let digest: String = Sha256::digest(key_of(id)).iter().map(|byte| format!("{byte:02x}")).collect();
+            let key = digest(&key_of(id));
             text.push_str(&format!(
-                "[[credential]]\nid = \"{id}\"\naccount = \"{account}\"\nkey = \"sha256:{digest}\"\n{extra}\n\n"
+                "[[credential]]\nid = \"{id}\"\naccount = \"{account}\"\nkey = \"{key}\"\n{extra}\n\n"
             ));
         }
         text
@@ -137,6 +143,12 @@ pub(crate) fn email(account: &str) -> String {
 /// The API id of an account's own credential.
 pub(crate) fn api_id(account: &str) -> String {
     format!("ak_{account}")
+}
+
+/// What a directory keeps of an API key.
+pub(crate) fn digest(key: &str) -> String {
+    let digest: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digest}")
 }
 
 /// The API key of a credential.

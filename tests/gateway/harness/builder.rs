@@ -122,6 +122,18 @@ impl Builder {
         self
     }
 
+    /// The whole of `[store]`.
+    pub(crate) fn store_lines(mut self, lines: &str) -> Self {
+        self.store = lines.into();
+        self
+    }
+
+    /// The whole of `[directory]`; the file of the builder's accounts unless said.
+    pub(crate) fn directory(mut self, lines: &str) -> Self {
+        self.directory = lines.into();
+        self
+    }
+
     /// The whole of `[lockout]`; nobody is locked unless said.
     pub(crate) fn lockout(mut self, lines: &str) -> Self {
         self.lockout = lines.into();
@@ -142,12 +154,6 @@ impl Builder {
     /// One more policy file, named by its realm.
     pub(crate) fn policy(mut self, realm: &str, text: &str) -> Self {
         self.policies.push((format!("{realm}.toml"), text.into()));
-        self
-    }
-
-    /// Another `[directory]` than the file of [`Builder::accounts`].
-    pub(crate) fn directory(mut self, lines: &str) -> Self {
-        self.directory = lines.into();
         self
     }
 

@@ -26,7 +26,12 @@ pub(crate) struct Minted {
 impl Mint {
     /// Takes the session of a login of alice for a pattern.
     pub(crate) fn of(gateway: &Gateway, redis: &RedisServer) -> Self {
-        let token = Forgery::of(&login_at_last(gateway, "", "alice"));
+        Self::of_token(&login_at_last(gateway, "", "alice"), redis)
+    }
+
+    /// Takes the session of a token for a pattern, from the server that keeps it.
+    pub(crate) fn of_token(token: &str, redis: &RedisServer) -> Self {
+        let token = Forgery::of(token);
         let key = redis.session_key(&token.jti());
         let Reply::Text(record) = redis.command(&["GET", &key]) else { panic!("a record is text") };
         let record = serde_json::from_str(&record).unwrap_or_else(|error| panic!("{error} in {record}"));

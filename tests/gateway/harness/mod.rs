@@ -3,12 +3,16 @@
 
 pub(crate) mod accounts;
 pub(crate) mod builder;
+pub(crate) mod certificates;
 pub(crate) mod client;
+pub(crate) mod cluster;
+pub(crate) mod ensemble;
 pub(crate) mod envelope;
 pub(crate) mod fleet;
 pub(crate) mod gateway;
 pub(crate) mod jwt;
 pub(crate) mod lab;
+pub(crate) mod ledger;
 pub(crate) mod lines;
 pub(crate) mod metrics;
 pub(crate) mod mint;
@@ -17,6 +21,7 @@ pub(crate) mod redis;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod seed;
+pub(crate) mod sentinel;
 pub(crate) mod toxic;
 pub(crate) mod trial;
 pub(crate) mod upstream;

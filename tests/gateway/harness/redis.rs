@@ -220,7 +220,9 @@ impl Reply {
         *number
     }
 
-    fn texts(self) -> Vec<String> {
+    /// The strings of a list.
+    #[track_caller]
+    pub(crate) fn texts(self) -> Vec<String> {
         let Self::List(items) = self else { panic!("no list: {self:?}") };
         items
             .into_iter()
@@ -230,7 +232,8 @@ impl Reply {
 }
 
 impl RedisClient {
-    fn connect(address: SocketAddr) -> Option<Self> {
+    /// A connection to whatever speaks RESP there; `None` while nobody listens.
+    pub(crate) fn connect(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
         stream.set_nodelay(true).expect("TCP_NODELAY");
@@ -254,7 +257,8 @@ impl RedisClient {
         }
     }
 
-    fn ask(&mut self, words: &[&str]) -> Option<Reply> {
+    /// The same where the server may be gone: `None` then.
+    pub(crate) fn ask(&mut self, words: &[&str]) -> Option<Reply> {
         self.0.get_mut().write_all(&encode(words)).ok()?;
         read_reply(&mut self.0)
     }
