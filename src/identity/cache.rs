@@ -4,6 +4,8 @@
 //! used since the hand passed last (CLOCK). It admits only what was verified in full, and drops an insert that an
 //! invalidation may have overtaken. It does not judge: whether an entry can be believed now is the resolver's question.
 
+mod marks;
+
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,6 +15,7 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use self::marks::{Marks, Watermark};
 use crate::policy::principal::Account;
 use crate::store::feed::{Feed, Listener, Mark, News};
 
@@ -33,6 +36,8 @@ pub struct Known {
     /// When that was, on the feed's clock.
     asked: AtomicU64,
     used: AtomicBool,
+    /// Up to which watermark it was looked at.
+    marked: AtomicU64,
 }
 
 impl Known {
@@ -49,6 +54,7 @@ impl Known {
             epoch: AtomicU64::new(asked.epoch),
             asked: AtomicU64::new(asked.at),
             used: AtomicBool::new(false),
+            marked: AtomicU64::new(0),
         }
     }
 
@@ -80,17 +86,6 @@ impl Known {
     /// Takes over a record that says the same of the account: after a reload, the old one must not live on here.
     pub fn adopt(&self, account: &Arc<Account>) {
         self.account.store(Arc::clone(account));
-    }
-
-    fn is_hit_by(&self, news: &News<'_>) -> bool {
-        match *news {
-            News::Session(jti) => *self.jti == *jti,
-            News::Account(id, until) => self.started <= until && self.account().lineage.id() == id,
-            News::Subtree(id, until) => {
-                self.started <= until && self.account().lineage.as_str().split('/').any(|known| known == id)
-            }
-            News::Record(..) | News::Lock(..) => false,
-        }
     }
 }
 
@@ -145,6 +140,9 @@ pub struct Cache {
     room: usize,
     /// One more each time the signing keys were replaced.
     keys: AtomicU64,
+    marks: RwLock<Marks>,
+    /// One more for every watermark heard: an entry that was looked at under an earlier number is looked at again.
+    marking: AtomicU64,
 }
 
 #[derive(Default)]
@@ -169,6 +167,8 @@ impl Cache {
             hasher: RandomState::default(),
             room: entries.div_ceil(shards),
             keys: AtomicU64::new(0),
+            marks: RwLock::default(),
+            marking: AtomicU64::new(0),
         }
     }
 
@@ -178,18 +178,30 @@ impl Cache {
         Since { feed: feed.mark(), keys: self.keys.load(Ordering::Acquire) }
     }
 
-    /// The entry of exactly this token, if it was verified for this realm.
+    /// The entry of exactly this token, if it was verified for this realm and no watermark has ended its session.
     #[must_use]
     pub fn find(&self, token: &str, realm: &str) -> Option<Arc<Known>> {
-        let hash = self.hasher.hash_one(token);
-        let shard = read(self.shard(hash));
-        let index = *shard.by_text.find(hash, |index| shard.at(*index).is_some_and(|known| *known.text == *token))?;
-        let known = shard.at(index).filter(|known| *known.realm == *realm)?;
+        let known = self.held(token).filter(|known| *known.realm == *realm)?;
+        let marking = self.marking.load(Ordering::Acquire);
+        if known.marked.load(Ordering::Relaxed) != marking {
+            if read(&self.marks).end(&known.account().lineage, known.started) {
+                self.forget(&known.jti);
+                return None;
+            }
+            known.marked.store(marking, Ordering::Relaxed);
+        }
         // Written only when it changes: a token that is used all the time stays in every core's cache.
         if !known.used.load(Ordering::Relaxed) {
             known.used.store(true, Ordering::Relaxed);
         }
-        Some(Arc::clone(known))
+        Some(known)
+    }
+
+    fn held(&self, token: &str) -> Option<Arc<Known>> {
+        let hash = self.hasher.hash_one(token);
+        let shard = read(self.shard(hash));
+        let index = *shard.by_text.find(hash, |index| shard.at(*index).is_some_and(|known| *known.text == *token))?;
+        shard.at(index).cloned()
     }
 
     /// Keeps a verified token, unless an invalidation or a change of keys came since its verification began: it may
@@ -197,6 +209,8 @@ impl Cache {
     pub fn insert(&self, known: Known, since: Since, feed: &Feed, now: u64) {
         let hash = self.hasher.hash_one(&*known.text);
         let mut shard = write(self.shard(hash));
+        // Before the question below: a watermark that comes after it has a higher number than the entry.
+        known.marked.store(self.marking.load(Ordering::Acquire), Ordering::Relaxed);
         // Under the lock: what is counted from here on finds the entry when it comes to look for it.
         if self.since(feed) != since {
             return;
@@ -204,21 +218,24 @@ impl Cache {
         shard.insert(Arc::new(known), hash, &self.hasher, self.room, now);
     }
 
-    /// Drops what a piece of news is about.
+    /// Takes in a piece of news.
     pub fn hear(&self, news: &News<'_>) {
         match *news {
             News::Session(jti) => self.forget(jti),
-            News::Account(..) | News::Subtree(..) => {
-                for shard in &*self.shards {
-                    // Looked for under a read lock, since most shards have nothing of it.
-                    let hit = |slot: &Option<Arc<Known>>| slot.as_ref().is_some_and(|known| known.is_hit_by(news));
-                    if read(shard).slots.iter().any(hit) {
-                        write(shard).remove_where(&self.hasher, |known| known.is_hit_by(news));
-                    }
-                }
-            }
+            News::Account(id, until) => self.mark(id, |mark| mark.account = mark.account.max(until)),
+            News::Subtree(id, until) => self.mark(id, |mark| mark.subtree = mark.subtree.max(until)),
             News::Record(..) | News::Lock(..) => {}
         }
+    }
+
+    fn mark(&self, id: &str, set: impl FnOnce(&mut Watermark)) {
+        let mut marks = write(&self.marks);
+        if !marks.set(id, set) {
+            // Rather than forget a watermark, every entry goes: each is then verified by the store's own.
+            self.clear();
+        }
+        // Under the lock: whoever sees the new number sees the watermark too.
+        self.marking.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Drops the token of one session.
@@ -242,6 +259,10 @@ impl Cache {
     /// Drops everything: the signing keys are others now.
     pub fn rekey(&self) {
         self.keys.fetch_add(1, Ordering::AcqRel);
+        self.clear();
+    }
+
+    fn clear(&self) {
         for shard in &*self.shards {
             *write(shard) = Shard::default();
         }
@@ -330,14 +351,6 @@ impl Shard {
         }
     }
 
-    fn remove_where(&mut self, hasher: &RandomState, hit: impl Fn(&Known) -> bool) {
-        for index in 0..self.slots.len() {
-            if self.slots[index].as_ref().is_some_and(|known| hit(known)) {
-                self.remove(u32::try_from(index).unwrap_or(0), hasher);
-            }
-        }
-    }
-
     fn remove(&mut self, index: u32, hasher: &RandomState) {
         let Some(known) = self.slots.get_mut(index as usize).and_then(Option::take) else { return };
         if let Ok(entry) = self.by_text.find_entry(hasher.hash_one(&*known.text), |other| *other == index) {
@@ -351,11 +364,11 @@ impl Shard {
 }
 
 /// A shard is whole between any two of its operations, so a panic elsewhere while it was locked spoils nothing.
-fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
+fn read<T>(shard: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     shard.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn write(shard: &RwLock<Shard>) -> RwLockWriteGuard<'_, Shard> {
+fn write<T>(shard: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     shard.write().unwrap_or_else(PoisonError::into_inner)
 }
 

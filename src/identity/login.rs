@@ -14,13 +14,14 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use super::Resolver;
 use super::lockout::{Attempt, Entry};
 use super::password::{Check, Passwords};
-use crate::directory::records::canonical_email;
+use crate::directory::records::{User, canonical_email};
 use crate::directory::{PasswordCheck, Unavailable};
 use crate::policy::credential::Scheme;
 use crate::policy::decision::Hint;
 use crate::policy::principal::{Account, Principal, is_id};
 use crate::policy::route::Realm;
 use crate::reason::Reason;
+use crate::store::Patience;
 
 /// What a login was asked with.
 pub struct LoginRequest<'a> {
@@ -32,6 +33,8 @@ pub struct LoginRequest<'a> {
     pub body: &'a [u8],
     /// Where it comes from.
     pub client: IpAddr,
+    /// How long it waits for the store in all.
+    pub patience: &'a Patience,
 }
 
 /// A login that succeeded: the reply's body.
@@ -91,8 +94,11 @@ impl Resolver {
         }
         // Before anything is looked up: a session that starts by what was true before a revocation has to look older.
         // Before the wait for a place, too, so that a login that has waited is older still.
-        let started = self.sessions.time().await.map_err(|cause| (Reason::StoreUnavailable, cause))?;
-        let attempt = match self.lockout.enter(email.as_deref(), request.client).await {
+        let patience = request.patience;
+        let started = async { self.sessions.time(patience).await.map_err(store_unavailable) };
+        let entry = async { Ok(self.lockout.enter(email.as_deref(), request.client, patience).await) };
+        let (started, entry) = tokio::try_join!(started, entry)?;
+        let attempt = match entry {
             Entry::Open(attempt) => attempt,
             Entry::Locked(seconds) => return Err(locked(seconds)),
             Entry::Crowded => return Err((Reason::Overloaded, "too many logins of one user at once").into()),
@@ -100,7 +106,7 @@ impl Resolver {
         match self.authenticate(passwords, realm, api_id, email.as_deref(), form.password).await? {
             Ok(account) => {
                 attempt.succeeded().await.map_err(locked)?;
-                self.grant(realm, email.unwrap_or_default(), account, started).await
+                self.grant(realm, email.as_deref().unwrap_or_default(), account, (started, patience)).await
             }
             Err(cause) => Err(failed(attempt, cause).await),
         }
@@ -125,20 +131,33 @@ impl Resolver {
         };
         let account = match found {
             PasswordCheck::There(account) => account,
-            PasswordCheck::Here(user) => {
-                let user = user.filter(|user| !user.password.is_empty());
-                // For nobody an account is looked up as well: an unknown e-mail must not be quicker than a known one.
-                let id = user.as_ref().map_or(NO_ACCOUNT, |user| &user.account);
-                let account = self.directory.account(id).await.map_err(away)?;
-                match passwords.check(password, user.as_ref().map(|user| &*user.password)).await {
-                    Check::Right => account,
-                    Check::Wrong => None,
-                    Check::Busy => return Err((Reason::Overloaded, "the password pool is full").into()),
-                    Check::Failed => return Err((Reason::Internal, "a password check failed").into()),
-                }
-            }
+            PasswordCheck::Here(user) => self.check(passwords, user.as_deref(), password).await?,
         };
         Ok(belongs(realm, tenant.as_deref(), account))
+    }
+
+    /// The account of a user whose password this is.
+    async fn check(
+        &self,
+        passwords: &Passwords,
+        user: Option<&User>,
+        password: String,
+    ) -> Result<Option<Arc<Account>>, Refusal> {
+        let user = user.filter(|user| !user.password.is_empty());
+        // For nobody an account is looked up as well: an unknown e-mail must not be quicker than a known one.
+        let id = user.map_or(NO_ACCOUNT, |user| &user.account);
+        let account = self.directory.account(id).await;
+        let account = account.map_err(|Unavailable(cause)| (Reason::DirectoryUnavailable, cause))?;
+        match passwords.check(password, user.map(|user| &*user.password)).await {
+            // The password may have been changed between the two look-ups. A session of the account's would then begin
+            // by the new one's mark, and go on although the old one opened it.
+            Check::Right => {
+                Ok(account.filter(|account| user.is_some_and(|user| user.password_mark == account.password_mark)))
+            }
+            Check::Wrong => Ok(None),
+            Check::Busy => Err((Reason::Overloaded, "the password pool is full").into()),
+            Check::Failed => Err((Reason::Internal, "a password check failed").into()),
+        }
     }
 
     /// The account that `X-Api-Id` stands for.
@@ -156,18 +175,18 @@ impl Resolver {
     async fn grant(
         &self,
         realm: &Realm,
-        email: String,
+        email: &str,
         account: Arc<Account>,
-        started_ms: u64,
+        (started_ms, patience): (u64, &Patience),
     ) -> Result<Grant, Refusal> {
         let issued = self.tokens.issue(&account, &realm.name, started_ms);
         let (token, session) = issued.map_err(|cause| (Reason::Internal, cause))?;
-        self.sessions.start(&session).await.map_err(|cause| (Reason::StoreUnavailable, cause))?;
+        self.sessions.start(&session, patience).await.map_err(store_unavailable)?;
         let profile = Profile {
             user_id: account.lineage.id().to_owned(),
             role: account.lineage.role().to_owned(),
             customer_id: account.lineage.nearest("customer").map(str::to_owned),
-            email,
+            email: email.to_owned(),
         };
         let principal = Principal { account, scheme: Scheme::Token, credential: session.jti.into() };
         Ok(Grant { result: "1", token, expires_in: self.tokens.ttl_s(), user: profile, principal })
@@ -182,7 +201,7 @@ fn belongs(
 ) -> Result<Arc<Account>, &'static str> {
     let account = account.ok_or("unknown e-mail, wrong password, or the account is gone")?;
     let tenant = tenant.ok_or("X-Api-Id is unknown, expired, suspended or of another realm")?;
-    if *tenant != *account && !tenant.lineage.contains(&account.lineage) {
+    if tenant.lineage != account.lineage && !tenant.lineage.contains(&account.lineage) {
         return Err("the user lies outside the tenant");
     }
     if account.suspended {
@@ -200,6 +219,10 @@ async fn failed(attempt: Attempt<'_>, cause: &'static str) -> Refusal {
         Ok(()) => (Reason::LoginFailed, cause).into(),
         Err(seconds) => locked(seconds),
     }
+}
+
+fn store_unavailable(cause: &'static str) -> Refusal {
+    (Reason::StoreUnavailable, cause).into()
 }
 
 fn locked(seconds: u32) -> Refusal {
@@ -263,7 +286,57 @@ impl<'de> Deserialize<'de> for Form {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::sessions::Sessions;
+    use super::super::token::Tokens;
+    use super::super::{Lockout, Resolver};
     use super::*;
+    use crate::config::diag::{Faults, Source};
+    use crate::config::secret::Secret;
+    use crate::config::settings;
+    use crate::directory::records::{Records, Vocabulary};
+    use crate::directory::{Directory, reading};
+    use crate::store::Store;
+    use crate::telemetry::metrics::Metrics;
+
+    /// One user with this password.
+    fn records(password: &str) -> Records {
+        let phc = super::super::password::hash(password.as_bytes()).unwrap();
+        let text = format!("[[account]]\nid = \"usr-1\"\nrole = \"user\"\nemail = \"a@b\"\npassword = \"{phc}\"\n");
+        let source = Arc::new(Source { name: "accounts".into(), text });
+        reading::parse(&source, &Vocabulary::default(), &mut Faults::default()).unwrap()
+    }
+
+    fn resolver(records: Records) -> Resolver {
+        let (store, metrics) = (Arc::new(Store::memory()), Arc::new(Metrics::new().unwrap()));
+        let rules = settings::Lockout { attempts: 5, network_attempts: 100, within: Duration::from_secs(900) };
+        let token = settings::Token {
+            issuer: "portcullis".into(),
+            ttl: Duration::from_secs(1200),
+            keys: vec![("k".into(), Secret::new(vec![7; 40]))],
+            cache: 16,
+            stale: Duration::ZERO,
+            sessions_per_account: 9,
+        };
+        let tokens = Tokens::new(&token, &metrics);
+        let lockout = Arc::new(Lockout::new(Arc::clone(&store), rules, Arc::clone(&metrics)));
+        let sessions = Sessions::new(store, 100, Arc::clone(&metrics));
+        let directory = Arc::new(Directory::new(records));
+        Resolver::new(directory, sessions, tokens, lockout, (16, Duration::ZERO), &metrics)
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_changed_between_the_two_look_ups_opens_nothing() {
+        let (resolver, passwords) = (resolver(records("old")), Passwords::new(1).unwrap());
+        let found = resolver.directory.user("a@b").await.unwrap();
+        let right = async || resolver.check(&passwords, found.as_deref(), "old".into()).await;
+        assert_eq!(right().await.unwrap().unwrap().lineage.id(), "usr-1");
+        resolver.directory.replace(records("new"));
+        assert_eq!(right().await, Ok(None), "the account has another password by now");
+        let found = resolver.directory.user("a@b").await.unwrap();
+        assert!(resolver.check(&passwords, found.as_deref(), "new".into()).await.unwrap().is_some());
+    }
 
     #[test]
     fn a_form_has_each_member_once_and_of_its_type() {

@@ -48,7 +48,7 @@ fn what_news_is_about_is_dropped_and_nothing_else() {
         let cache = fresh();
         cache.hear(&news);
         let left: String = ["a", "b", "c", "d"].into_iter().filter(|token| cache.find(token, "r").is_some()).collect();
-        assert_eq!(cache.len(), left.len());
+        assert_eq!(cache.len(), left.len(), "what is over was dropped when it was looked for");
         left
     };
     assert_eq!(left(News::Session("jb")), "acd");
@@ -106,6 +106,19 @@ fn the_bound_holds_and_what_is_used_or_alive_stays_longest() {
         assert!(cache.len() <= 64);
         assert!(cache.find(&format!("t{n}"), "r").is_some(), "the newest is kept");
     }
+}
+
+#[test]
+fn more_watermarks_than_are_remembered_leave_nothing_to_be_believed() {
+    let (cache, store) = (Cache::new(100), store());
+    keep(&cache, &store, known("t", "j", "root/victim", 5, 10));
+    cache.hear(&News::Account("victim", 5));
+    for n in 0..marks::MOST {
+        cache.hear(&News::Account(&format!("a{n}"), 5));
+    }
+    assert!(cache.find("t", "r").is_none() && cache.is_empty());
+    keep(&cache, &store, known("u", "k", "root/victim", 6, 10));
+    assert!(cache.find("u", "r").is_some(), "what the store vouched for since");
 }
 
 #[test]
