@@ -13,7 +13,7 @@ use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCod
 use thiserror::Error;
 
 use super::source::{Kind, SourceError};
-use super::wire::{self, Unreadable};
+use super::wire::{self, Unreadable, Verified};
 use crate::config::settings::DirectoryCalls;
 
 /// Why the calls cannot be made; none shows a secret.
@@ -102,7 +102,7 @@ impl Calls {
         email: &str,
         password: &str,
         within: Duration,
-    ) -> Result<Option<Box<str>>, SourceError> {
+    ) -> Result<Option<Verified>, SourceError> {
         let request = self.client.post(format!("{}/passwords/verify", self.url));
         let request = request.json(&serde_json::json!({ "email": email, "password": password }));
         match self.answer(request, within).await? {

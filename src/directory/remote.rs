@@ -12,11 +12,13 @@ use tokio::time::Instant;
 
 use super::gauges::{Came, Gauges};
 use super::hearing::Hearing;
+use super::https::Calls;
 use super::records::{Credential, User};
 use super::shelf::{Answer, Boarded, Flight, Found, Held};
 use super::shelves::{Record, Shelves};
 use super::source::{Kind, Origin, Outage, SourceError};
 use super::tree::{Node, compile, complain};
+use super::wire::Verified;
 use super::{PasswordCheck, Unavailable};
 use crate::policy::principal::{Account, MAX_LEVELS};
 use crate::store::feed::{Listener, News};
@@ -140,7 +142,27 @@ impl Remote {
         password: &str,
     ) -> Result<PasswordCheck, Unavailable> {
         let Origin::Calls(calls) = &self.origin else { return self.user(email).await.map(PasswordCheck::Here) };
-        let (started, deadline) = (self.hearing.now(), Instant::now() + self.budget);
+        let deadline = Instant::now() + self.budget;
+        let Some(verified) = self.verify(calls, email, password).await? else { return Ok(PasswordCheck::There(None)) };
+        self.renew::<Node>(&verified.account, deadline).await;
+        let Some(account) = self.account_by(&verified.account, deadline).await? else {
+            return Err(Unavailable("the directory knows a password of an account that it does not know"));
+        };
+        // The password may have been changed since it proved right. A session would then begin by the new one's mark, and
+        // go on although the old one opened it.
+        let still_right = match verified.password_mark {
+            Some(mark) => mark == account.password_mark,
+            // A directory that never tells passwords apart cannot end sessions by them either.
+            None if account.password_mark == 0 => true,
+            // It does not say which password it compared: one that is right after the mark was read is the mark's.
+            None => self.verify(calls, email, password).await?.is_some_and(|again| again.account == verified.account),
+        };
+        Ok(PasswordCheck::There(Some(account).filter(|_| still_right)))
+    }
+
+    /// Has a password compared by the source: whose it is, or `None` for nobody's.
+    async fn verify(&self, calls: &Calls, email: &str, password: &str) -> Result<Option<Verified>, Unavailable> {
+        let started = self.hearing.now();
         if !self.outage.admits(started, self.budget) {
             return Err(SourceError::LeftAlone.unavailable());
         }
@@ -152,12 +174,7 @@ impl Remote {
             Some(SourceError::TimedOut) => self.gauges.fail("password", SourceError::TimedOut),
             error => self.note("password", started, error),
         }
-        let Some(id) = verified.map_err(SourceError::unavailable)? else { return Ok(PasswordCheck::There(None)) };
-        self.renew::<Node>(&id, deadline).await;
-        match self.account_by(&id, deadline).await? {
-            Some(account) => Ok(PasswordCheck::There(Some(account))),
-            None => Err(Unavailable("the directory knows a password of an account that it does not know")),
-        }
+        verified.map_err(SourceError::unavailable)
     }
 
     /// The record of this id: from its shelf, from the source, or, while that is away, what it was before.

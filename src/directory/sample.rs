@@ -117,7 +117,8 @@ fn verify(call: &Call<'_>, records: &Records) -> Reply {
         .is_ok_and(|record| Argon2::default().verify_password(password.as_bytes(), &record).is_ok());
     match user.filter(|_| right) {
         Some(user) => {
-            let body = json!({ "account": &*user.account }).to_string().into_bytes();
+            let version = format!("{:016x}", user.password_mark);
+            let body = json!({ "account": &*user.account, "password_version": version }).to_string().into_bytes();
             Reply { status: 200, allow: None, body }
         }
         None => problem(401, "unknown e-mail or wrong password"),

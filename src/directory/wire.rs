@@ -174,17 +174,27 @@ pub(super) fn email(text: &[u8]) -> Result<Box<str>, Unreadable> {
     id.map(Into::into).ok_or(Unreadable::Grammar("account id"))
 }
 
-/// Reads the answer to a password that proved right: whose it is.
+/// Whose a password is that proved right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verified {
+    pub(super) account: Box<str>,
+    /// Of the password that was compared, where the directory says it.
+    pub(super) password_mark: Option<u64>,
+}
+
+/// Reads the answer to a password that proved right.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn verified(json: &[u8]) -> Result<Box<str>, Unreadable> {
+pub(super) fn verified(json: &[u8]) -> Result<Verified, Unreadable> {
     #[derive(Deserialize)]
-    struct Verified {
+    struct Raw {
         account: String,
+        password_version: Option<String>,
     }
-    let raw: Verified = object(json)?;
-    email(raw.account.as_bytes())
+    let raw: Raw = object(json)?;
+    let password_mark = raw.password_version.as_deref().map(mark);
+    Ok(Verified { account: email(raw.account.as_bytes())?, password_mark })
 }
 
 /// The first bits of the record's hash: enough to see that it changed, too few to learn anything from.
@@ -308,7 +318,10 @@ mod tests {
     #[test]
     fn what_stands_under_an_e_mail_is_an_id() {
         assert_eq!(&*email(b"usr-1").unwrap(), "usr-1");
-        assert_eq!(&*verified(br#"{"account":"usr-1","more":1}"#).unwrap(), "usr-1");
+        let right = verified(br#"{"account":"usr-1","more":1}"#).unwrap();
+        assert_eq!((&*right.account, right.password_mark), ("usr-1", None));
+        let right = verified(br#"{"account":"usr-1","password_version":"7"}"#).unwrap();
+        assert_eq!(right.password_mark, Some(mark("7")));
         for odd in [&b""[..], b"\"usr-1\"", b"usr 1", b"\xff", b"usr-1\n"] {
             assert!(email(odd).is_err());
         }

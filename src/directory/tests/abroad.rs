@@ -196,6 +196,21 @@ async fn a_session_begins_with_the_mark_of_the_password_that_proved_right() {
 }
 
 #[tokio::test]
+async fn an_old_password_that_proved_right_before_it_was_changed_is_wrong() {
+    let mut fixture = Fixture::start(Kind::Https).await;
+    let right = async |fixture: &Fixture| fixture.directory.check_password("usr-1@book.example", "x").await.unwrap();
+    let answer = |fixture: &mut Fixture, json: &str| fixture.far().answer("/passwords/verify", Some((200, json)));
+    // The answer is about another password than the record that is read after it.
+    answer(&mut fixture, r#"{"account":"usr-1","password_version":"the one before"}"#);
+    assert_eq!(right(&fixture).await, PasswordCheck::There(None));
+    // One that does not say which password it compared is asked for again, after the record was read.
+    let before = fixture.far().calls("/passwords/verify");
+    answer(&mut fixture, r#"{"account":"usr-1"}"#);
+    assert!(matches!(right(&fixture).await, PasswordCheck::There(Some(_))));
+    assert_eq!(fixture.far().calls("/passwords/verify"), before + 2);
+}
+
+#[tokio::test]
 async fn a_change_is_not_undone_by_a_read_that_began_before_it() {
     let mut fixture = Fixture::with(Kind::Https, |settings| settings.cache = Duration::from_secs(60)).await;
     for round in 0..5 {
