@@ -2,16 +2,19 @@
 //!
 //! Called by login. Hashing is slow on purpose, so it runs beside the request threads, no more at once than there are
 //! cores, and with a short queue: what does not fit is told so, not kept waiting. The threads have the lowest
-//! priority: however many log in, the requests of those who are logged in go first.
+//! priority, and they keep their memory from one check to the next: however many log in, the requests of those who are
+//! logged in go first, and do not wait while the kernel hands out pages.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use argon2::password_hash::phc::{PasswordHash, Salt};
-use argon2::{Algorithm, Argon2, CustomizedPasswordHasher as _, Params, PasswordVerifier as _, Version};
+use argon2::password_hash::phc::{Output, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, CustomizedPasswordHasher as _, Params, Version};
+use subtle::ConstantTimeEq as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// Checks that may wait for a thread.
@@ -57,7 +60,7 @@ impl Passwords {
     pub fn new(threads: usize) -> Result<Self, HashError> {
         let nobody = hash(b"nobody has this password")?.into();
         let (jobs, work) = channel();
-        let work = Arc::new(Mutex::new(work));
+        let work = Arc::new(Work { jobs: Mutex::new(work), memory: Mutex::default() });
         for _ in 0..threads.max(1) {
             let work = Arc::clone(&work);
             let thread = thread::Builder::new().name("password".to_owned());
@@ -89,17 +92,52 @@ impl Passwords {
     }
 }
 
+/// What the threads share, and nobody else: one of the lowest priority that is held up keeps no request waiting.
+struct Work {
+    jobs: Mutex<Receiver<Job>>,
+    /// What checks ran in and the next ones will.
+    memory: Mutex<Vec<Memory>>,
+}
+
+/// What argon2 fills. Whatever it holds is overwritten before it is read.
+type Memory = Vec<Block>;
+
+impl Work {
+    /// The next check; `None` when the pool is gone. One thread waits for it, the others for their turn to wait. Where
+    /// nothing comes for a while, the memory is given back.
+    fn next(&self) -> Option<Job> {
+        let jobs = lock(&self.jobs);
+        match jobs.recv_timeout(IDLE) {
+            Ok(job) => Some(job),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                lock(&self.memory).clear();
+                jobs.recv().ok()
+            }
+        }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For so long without a check the pool keeps its memory: about 19 MiB a thread.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// A thread of the pool.
-fn work_off(jobs: &Mutex<Receiver<Job>>) {
+fn work_off(work: &Work) {
     step_back();
-    loop {
-        // The lock is let go of with this statement: one thread waits for the next job, the others for their turn.
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { password, hash, answer, permit }) = next else { return };
+    while let Some(Job { password, hash, answer, permit }) = work.next() {
+        let mut memory = lock(&work.memory).pop().unwrap_or_default();
         // Without an answer the caller learns that the check failed; the thread goes on.
-        if let Ok(right) = catch_unwind(AssertUnwindSafe(|| verify(password.as_bytes(), &hash))) {
+        if let Ok(right) = catch_unwind(AssertUnwindSafe(|| verify(password.as_bytes(), &hash, &mut memory))) {
             // Who asked may have left.
             let _ = answer.send(right);
+        }
+        // Records of other costs are rare, and their memory is not kept.
+        if memory.len() <= USUAL_BLOCKS {
+            lock(&work.memory).push(memory);
         }
         drop(permit);
     }
@@ -144,12 +182,31 @@ pub fn hash(password: &[u8]) -> Result<String, HashError> {
     Ok(hash.to_string())
 }
 
-fn verify(password: &[u8], hash: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
+/// Whether it is the password, in constant time for records of the same costs.
+fn verify(password: &[u8], record: &str, memory: &mut Memory) -> bool {
+    let Ok(record) = PasswordHash::new(record) else { return false };
+    let (Some(salt), Some(expected)) = (&record.salt, &record.hash) else { return false };
+    let algorithm = Algorithm::try_from(record.algorithm.as_str());
+    let version = record.version.map_or(Ok(Version::default()), Version::try_from);
+    let (Ok(algorithm), Ok(version), Ok(params)) = (algorithm, version, Params::try_from(&record)) else {
+        return false;
+    };
+    if memory.len() < params.block_count() {
+        memory.resize(params.block_count(), Block::new());
+    }
+    let mut found = [0; Output::MAX_LENGTH];
+    let Some(found) = found.get_mut(..expected.len()) else { return false };
+    let hashed = Argon2::new(algorithm, version, params).hash_password_into_with_memory(password, salt, found, memory);
+    hashed.is_ok() && bool::from(found.ct_eq(expected.as_ref()))
 }
+
+/// Of a record with the usual costs: a KiB each.
+const USUAL_BLOCKS: usize = 19_456;
 
 #[cfg(test)]
 mod tests {
+    use argon2::PasswordHasher as _;
+
     use super::*;
 
     #[tokio::test]
@@ -161,6 +218,47 @@ mod tests {
         assert_eq!(pool.check("Secret".into(), Some(&known)).await, Check::Wrong);
         assert_eq!(pool.check("nobody has this password".into(), None).await, Check::Wrong);
         assert_eq!(pool.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn memory_that_was_used_before_changes_no_answer() {
+        let known = hash(b"secret").unwrap();
+        // Other costs, two lanes and another length.
+        let other = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 2, Some(24)).unwrap());
+        let other = other.hash_password_with_salt(b"secret", b"another salt").unwrap().to_string();
+        let mut memory = Memory::new();
+        for _ in 0..2 {
+            for record in [&known, &other] {
+                assert!(verify(b"secret", record, &mut memory), "{record}");
+                assert!(!verify(b"Secret", record, &mut memory), "{record}");
+            }
+        }
+        assert_eq!(memory.len(), USUAL_BLOCKS);
+        for odd in ["", "secret", "$argon2id$v=19$m=19456,t=2,p=1", &known[..known.rfind('$').unwrap()]] {
+            assert!(!verify(b"secret", odd, &mut memory), "{odd}");
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_is_kept_for_the_next_check_unless_it_is_more_than_usual() {
+        let work = Arc::new(Work { jobs: Mutex::new(channel().1), memory: Mutex::default() });
+        let run = |record: &str| {
+            let (jobs, next) = channel();
+            *lock(&work.jobs) = next;
+            let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            let (answer, checked) = oneshot::channel();
+            jobs.send(Job { password: "secret".into(), hash: record.into(), answer, permit }).unwrap();
+            drop(jobs);
+            work_off(&work);
+            checked
+        };
+        let kept = || lock(&work.memory).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(run(&hash(b"secret").unwrap()).await, Ok(true));
+        assert_eq!(kept(), [USUAL_BLOCKS]);
+        let costly = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(20_000, 1, 1, Some(32)).unwrap());
+        let costly = costly.hash_password_with_salt(b"secret", b"another salt").unwrap().to_string();
+        assert_eq!(run(&costly).await, Ok(true));
+        assert!(kept().is_empty(), "{:?}", kept());
     }
 
     #[tokio::test]
