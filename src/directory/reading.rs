@@ -135,8 +135,7 @@ impl Reader<'_, '_> {
             }
             match line_up(account, &by_id) {
                 Ok((lineage, suspended)) => {
-                    let password_mark = account.password.as_ref().map_or(0, |password| mark(password.get_ref()));
-                    let record = Arc::new(Account { lineage, suspended, password_mark });
+                    let record = Arc::new(Account { lineage, suspended, password_mark: marked(account) });
                     records.accounts.insert(account.id.get_ref().as_str().into(), record);
                 }
                 Err(message) => {
@@ -175,6 +174,7 @@ impl Reader<'_, '_> {
             account: account.id.get_ref().as_str().into(),
             email: canonical.clone().into(),
             password: password.into(),
+            password_mark: marked(account),
         };
         records.users.insert(canonical.into(), Arc::new(user));
     }
@@ -270,6 +270,11 @@ impl Reader<'_, '_> {
             self.faults.fault(self.source, id.span(), message, "");
         }
     }
+}
+
+/// Tells the account's password from the next; 0 without one.
+fn marked(account: &RawAccount) -> u64 {
+    account.password.as_ref().map_or(0, |password| mark(password.get_ref()))
 }
 
 fn knows(known: &[Box<str>], name: &str) -> bool {

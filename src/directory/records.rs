@@ -83,6 +83,8 @@ pub struct User {
     pub email: Box<str>,
     /// PHC string.
     pub password: Box<str>,
+    /// Which password that is, as the account's record marks it.
+    pub password_mark: u64,
 }
 
 /// Everything the directory holds.

@@ -126,6 +126,7 @@ impl Remote {
                 account: node.record.id.clone(),
                 email: email.into(),
                 password: node.record.password.clone(),
+                password_mark: node.record.password_mark,
             }))),
             Found::Unknown => Ok(None),
             Found::Unreadable(_) => Err(UNREADABLE),

@@ -224,11 +224,18 @@ async fn a_password_is_compared_and_its_change_is_another_mark(mut fixture: Fixt
     assert_eq!(whose(directory, "cus-42@book.example", PASSWORD).await, Ok(None), "an e-mail without a password");
     let before = mark(&fixture).await;
     assert_eq!(before, mark(&fixture).await);
+    let found = directory.check_password("usr-1@book.example", PASSWORD).await.unwrap();
+    if let PasswordCheck::Here(user) = &found {
+        assert_eq!(user.as_ref().map(|user| user.password_mark), Some(before), "as the account's record says");
+    }
     let book = fixture.book().account("usr-1", |row| row.password = Some(book::record_of("another password")));
     fixture.put(book).await;
     eventually(false, async || mark(&fixture).await == before).await;
     eventually(Ok(None), async || whose(&fixture.directory, "usr-1@book.example", PASSWORD).await).await;
     assert_eq!(whose(&fixture.directory, "usr-1@book.example", "another password").await, Ok(Some("usr-1".to_owned())));
+    if let PasswordCheck::Here(user) = fixture.directory.check_password("usr-1@book.example", "").await.unwrap() {
+        assert_eq!(user.map(|user| user.password_mark), Some(mark(&fixture).await), "as the new record says");
+    }
 }
 
 async fn e_mails_are_handed_on(mut fixture: Fixture) {

@@ -14,7 +14,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use super::Resolver;
 use super::lockout::{Attempt, Entry};
 use super::password::{Check, Passwords};
-use crate::directory::records::canonical_email;
+use crate::directory::records::{User, canonical_email};
 use crate::directory::{PasswordCheck, Unavailable};
 use crate::policy::credential::Scheme;
 use crate::policy::decision::Hint;
@@ -125,18 +125,7 @@ impl Resolver {
         };
         let account = match found {
             PasswordCheck::There(account) => account,
-            PasswordCheck::Here(user) => {
-                let user = user.filter(|user| !user.password.is_empty());
-                // For nobody an account is looked up as well: an unknown e-mail must not be quicker than a known one.
-                let id = user.as_ref().map_or(NO_ACCOUNT, |user| &user.account);
-                let account = self.directory.account(id).await.map_err(away)?;
-                match passwords.check(password, user.as_ref().map(|user| &*user.password)).await {
-                    Check::Right => account,
-                    Check::Wrong => None,
-                    Check::Busy => return Err((Reason::Overloaded, "the password pool is full").into()),
-                    Check::Failed => return Err((Reason::Internal, "a password check failed").into()),
-                }
-            }
+            PasswordCheck::Here(user) => self.check(passwords, user.as_deref(), password).await?,
         };
         Ok(belongs(realm, tenant.as_deref(), account))
     }
@@ -147,6 +136,30 @@ impl Resolver {
         let id = credential.as_ref().map_or(NO_ACCOUNT, |credential| &credential.account);
         let (Some(account), Some(credential)) = (self.directory.account(id).await?, credential) else {
             return Ok(None);
+    /// The account of a user whose password this is.
+    async fn check(
+        &self,
+        passwords: &Passwords,
+        user: Option<&User>,
+        password: String,
+    ) -> Result<Option<Arc<Account>>, Refusal> {
+        let user = user.filter(|user| !user.password.is_empty());
+        // For nobody an account is looked up as well: an unknown e-mail must not be quicker than a known one.
+        let id = user.map_or(NO_ACCOUNT, |user| &user.account);
+        let account = self.directory.account(id).await;
+        let account = account.map_err(|Unavailable(cause)| (Reason::DirectoryUnavailable, cause))?;
+        match passwords.check(password, user.map(|user| &*user.password)).await {
+            // The password may have been changed between the two look-ups. A session of the account's would then begin
+            // by the new one's mark, and go on although the old one opened it.
+            Check::Right => {
+                Ok(account.filter(|account| user.is_some_and(|user| user.password_mark == account.password_mark)))
+            }
+            Check::Wrong => Ok(None),
+            Check::Busy => Err((Reason::Overloaded, "the password pool is full").into()),
+            Check::Failed => Err((Reason::Internal, "a password check failed").into()),
+        }
+    }
+
         };
         let now = i64::try_from(self.sessions.now_s()).unwrap_or(i64::MAX);
         let good = credential.is_for(&realm.name) && credential.is_current(now) && !account.suspended;
@@ -273,7 +286,57 @@ mod tests {
         assert_eq!((form.email.as_str(), form.password.as_str()), ("a@b", "x"));
         for bad in [
             "",
+    use std::time::Duration;
+
+    use super::super::sessions::Sessions;
+    use super::super::token::Tokens;
+    use super::super::{Lockout, Resolver};
             "[]",
+    use crate::config::diag::{Faults, Source};
+    use crate::config::secret::Secret;
+    use crate::config::settings;
+    use crate::directory::records::{Records, Vocabulary};
+    use crate::directory::{Directory, reading};
+    use crate::store::Store;
+    use crate::telemetry::metrics::Metrics;
+
+    /// One user with this password.
+    fn records(password: &str) -> Records {
+        let phc = super::super::password::hash(password.as_bytes()).unwrap();
+        let text = format!("[[account]]\nid = \"usr-1\"\nrole = \"user\"\nemail = \"a@b\"\npassword = \"{phc}\"\n");
+        let source = Arc::new(Source { name: "accounts".into(), text });
+        reading::parse(&source, &Vocabulary::default(), &mut Faults::default()).unwrap()
+    }
+
+    fn resolver(records: Records) -> Resolver {
+        let (store, metrics) = (Arc::new(Store::memory()), Arc::new(Metrics::new().unwrap()));
+        let rules = settings::Lockout { attempts: 5, network_attempts: 100, within: Duration::from_secs(900) };
+        let token = settings::Token {
+            issuer: "portcullis".into(),
+            ttl: Duration::from_secs(1200),
+            keys: vec![("k".into(), Secret::new(vec![7; 40]))],
+            cache: 16,
+            stale: Duration::ZERO,
+            sessions_per_account: 9,
+        };
+        let tokens = Tokens::new(&token, &metrics);
+        let lockout = Arc::new(Lockout::new(Arc::clone(&store), rules, Arc::clone(&metrics)));
+        let sessions = Sessions::new(store, 100, Arc::clone(&metrics));
+        let directory = Arc::new(Directory::new(records));
+        Resolver::new(directory, sessions, tokens, lockout, (16, Duration::ZERO), &metrics)
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_changed_between_the_two_look_ups_opens_nothing() {
+        let (resolver, passwords) = (resolver(records("old")), Passwords::new(1).unwrap());
+        let found = resolver.directory.user("a@b").await.unwrap();
+        let right = async || resolver.check(&passwords, found.as_deref(), "old".into()).await;
+        assert_eq!(right().await.unwrap().unwrap().lineage.id(), "usr-1");
+        resolver.directory.replace(records("new"));
+        assert_eq!(right().await, Ok(None), "the account has another password by now");
+        let found = resolver.directory.user("a@b").await.unwrap();
+        assert!(resolver.check(&passwords, found.as_deref(), "new".into()).await.unwrap().is_some());
+    }
             "{}",
             "null",
             r#"{"email":"a@b"}"#,
