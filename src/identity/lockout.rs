@@ -34,7 +34,7 @@ use crate::policy::credential::ApiKey;
 use crate::policy::facts::LockAnswer;
 use crate::policy::principal::Identity;
 use crate::store::feed::{Listener, News};
-use crate::store::{Store, StoreError};
+use crate::store::{Patience, Store, StoreError};
 use crate::telemetry::metrics::{Metrics, observe_since};
 
 /// What a key of the lock-out is about.
@@ -113,13 +113,13 @@ impl Lockout {
 
     /// Whether an API id may be tried from this client, before its key is compared. Asks the store in one rare case: the
     /// network is locked, and this node has not seen the id succeed from it.
-    pub async fn judge(&self, key: &ApiKey, client: IpAddr) -> LockAnswer {
+    pub async fn judge(&self, key: &ApiKey, client: IpAddr, patience: &Patience) -> LockAnswer {
         let subject = Subject::api(key.id(), client);
         match self.ledger.judge(subject, self.now()) {
             Judgement::Open => LockAnswer::Open,
             Judgement::Locked(left) => LockAnswer::Locked(seconds(left)),
             Judgement::Unless(left, life) => match self.asking.try_acquire() {
-                Ok(_) if self.was_seen(subject, life).await => LockAnswer::Open,
+                Ok(_) if self.was_seen(subject, life, patience).await => LockAnswer::Open,
                 Ok(_) | Err(_) => LockAnswer::Locked(seconds(left)),
             },
         }
@@ -213,7 +213,7 @@ impl Lockout {
             // Redis the answer is quicker than the news.
             Errand::Failed(name) => {
                 if let Some(key) = Key::parse(&name) {
-                    self.count(key, &name).await;
+                    self.count(key, &name, &self.store.patience()).await;
                 }
             }
             Errand::Cleared(name) => {
@@ -229,10 +229,10 @@ impl Lockout {
     }
 
     /// Counts a failure in the store, and takes over what it says. `None`: the store is away.
-    async fn count(&self, key: Key<'_>, name: &str) -> Option<u32> {
+    async fn count(&self, key: Key<'_>, name: &str, patience: &Patience) -> Option<u32> {
         let allowance = self.ledger.allowance(key);
         let counting = self.store.count_failure(name, allowance.failures.max(1), allowance.within);
-        let lock = self.measured("count_failure", counting).await.ok()?;
+        let lock = self.measured("count_failure", patience.wait(counting)).await.ok()?;
         // An answer without failures says nothing of a key that was just counted.
         if lock.failures > 0 {
             self.ledger.follow(key, lock, self.now());
@@ -241,10 +241,11 @@ impl Lockout {
     }
 
     /// Whether the store has seen a subject succeed within `life` milliseconds; not, when it cannot tell.
-    async fn was_seen(&self, subject: Subject<'_>, life: u64) -> bool {
+    async fn was_seen(&self, subject: Subject<'_>, life: u64, patience: &Patience) -> bool {
         let Some(identifier) = subject.remembered_as() else { return false };
         let network = subject.network.to_string();
-        let Ok(seen) = self.measured("seen", self.store.seen(identifier, &network)).await else { return false };
+        let asking = patience.wait(self.store.seen(identifier, &network));
+        let Ok(seen) = self.measured("seen", asking).await else { return false };
         let now = self.now();
         self.ledger.learn_seen(subject, now, seen);
         seen.is_some_and(|at| at.saturating_add(life) > now)

@@ -21,6 +21,7 @@ use crate::policy::decision::Hint;
 use crate::policy::principal::{Account, Principal, is_id};
 use crate::policy::route::Realm;
 use crate::reason::Reason;
+use crate::store::Patience;
 
 /// What a login was asked with.
 pub struct LoginRequest<'a> {
@@ -32,6 +33,8 @@ pub struct LoginRequest<'a> {
     pub body: &'a [u8],
     /// Where it comes from.
     pub client: IpAddr,
+    /// How long it waits for the store in all.
+    pub patience: &'a Patience,
 }
 
 /// A login that succeeded: the reply's body.
@@ -91,8 +94,11 @@ impl Resolver {
         }
         // Before anything is looked up: a session that starts by what was true before a revocation has to look older.
         // Before the wait for a place, too, so that a login that has waited is older still.
-        let started = self.sessions.time().await.map_err(|cause| (Reason::StoreUnavailable, cause))?;
-        let attempt = match self.lockout.enter(email.as_deref(), request.client).await {
+        let patience = request.patience;
+        let started = async { self.sessions.time(patience).await.map_err(store_unavailable) };
+        let entry = async { Ok(self.lockout.enter(email.as_deref(), request.client, patience).await) };
+        let (started, entry) = tokio::try_join!(started, entry)?;
+        let attempt = match entry {
             Entry::Open(attempt) => attempt,
             Entry::Locked(seconds) => return Err(locked(seconds)),
             Entry::Crowded => return Err((Reason::Overloaded, "too many logins of one user at once").into()),
@@ -100,7 +106,7 @@ impl Resolver {
         match self.authenticate(passwords, realm, api_id, email.as_deref(), form.password).await? {
             Ok(account) => {
                 attempt.succeeded().await.map_err(locked)?;
-                self.grant(realm, email.unwrap_or_default(), account, started).await
+                self.grant(realm, email.as_deref().unwrap_or_default(), account, (started, patience)).await
             }
             Err(cause) => Err(failed(attempt, cause).await),
         }
@@ -130,12 +136,6 @@ impl Resolver {
         Ok(belongs(realm, tenant.as_deref(), account))
     }
 
-    /// The account that `X-Api-Id` stands for.
-    async fn tenant(&self, api_id: &str, realm: &Realm) -> Result<Option<Arc<Account>>, Unavailable> {
-        let credential = self.directory.credential(api_id).await?;
-        let id = credential.as_ref().map_or(NO_ACCOUNT, |credential| &credential.account);
-        let (Some(account), Some(credential)) = (self.directory.account(id).await?, credential) else {
-            return Ok(None);
     /// The account of a user whose password this is.
     async fn check(
         &self,
@@ -160,6 +160,12 @@ impl Resolver {
         }
     }
 
+    /// The account that `X-Api-Id` stands for.
+    async fn tenant(&self, api_id: &str, realm: &Realm) -> Result<Option<Arc<Account>>, Unavailable> {
+        let credential = self.directory.credential(api_id).await?;
+        let id = credential.as_ref().map_or(NO_ACCOUNT, |credential| &credential.account);
+        let (Some(account), Some(credential)) = (self.directory.account(id).await?, credential) else {
+            return Ok(None);
         };
         let now = i64::try_from(self.sessions.now_s()).unwrap_or(i64::MAX);
         let good = credential.is_for(&realm.name) && credential.is_current(now) && !account.suspended;
@@ -169,18 +175,18 @@ impl Resolver {
     async fn grant(
         &self,
         realm: &Realm,
-        email: String,
+        email: &str,
         account: Arc<Account>,
-        started_ms: u64,
+        (started_ms, patience): (u64, &Patience),
     ) -> Result<Grant, Refusal> {
         let issued = self.tokens.issue(&account, &realm.name, started_ms);
         let (token, session) = issued.map_err(|cause| (Reason::Internal, cause))?;
-        self.sessions.start(&session).await.map_err(|cause| (Reason::StoreUnavailable, cause))?;
+        self.sessions.start(&session, patience).await.map_err(store_unavailable)?;
         let profile = Profile {
             user_id: account.lineage.id().to_owned(),
             role: account.lineage.role().to_owned(),
             customer_id: account.lineage.nearest("customer").map(str::to_owned),
-            email,
+            email: email.to_owned(),
         };
         let principal = Principal { account, scheme: Scheme::Token, credential: session.jti.into() };
         Ok(Grant { result: "1", token, expires_in: self.tokens.ttl_s(), user: profile, principal })
@@ -213,6 +219,10 @@ async fn failed(attempt: Attempt<'_>, cause: &'static str) -> Refusal {
         Ok(()) => (Reason::LoginFailed, cause).into(),
         Err(seconds) => locked(seconds),
     }
+}
+
+fn store_unavailable(cause: &'static str) -> Refusal {
+    (Reason::StoreUnavailable, cause).into()
 }
 
 fn locked(seconds: u32) -> Refusal {
@@ -276,22 +286,12 @@ impl<'de> Deserialize<'de> for Form {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn a_form_has_each_member_once_and_of_its_type() {
-        let read = |body: &str| read_form(Some(b"application/json; charset=utf-8"), body.as_bytes());
-        let form =
-            read(r#"{"email":"a@b","password":"x","jti":1,"role":{"a":1}}"#).unwrap_or_else(|cause| panic!("{cause}"));
-        assert_eq!((form.email.as_str(), form.password.as_str()), ("a@b", "x"));
-        for bad in [
-            "",
     use std::time::Duration;
 
     use super::super::sessions::Sessions;
     use super::super::token::Tokens;
     use super::super::{Lockout, Resolver};
-            "[]",
+    use super::*;
     use crate::config::diag::{Faults, Source};
     use crate::config::secret::Secret;
     use crate::config::settings;
@@ -337,6 +337,16 @@ mod tests {
         let found = resolver.directory.user("a@b").await.unwrap();
         assert!(resolver.check(&passwords, found.as_deref(), "new".into()).await.unwrap().is_some());
     }
+
+    #[test]
+    fn a_form_has_each_member_once_and_of_its_type() {
+        let read = |body: &str| read_form(Some(b"application/json; charset=utf-8"), body.as_bytes());
+        let form =
+            read(r#"{"email":"a@b","password":"x","jti":1,"role":{"a":1}}"#).unwrap_or_else(|cause| panic!("{cause}"));
+        assert_eq!((form.email.as_str(), form.password.as_str()), ("a@b", "x"));
+        for bad in [
+            "",
+            "[]",
             "{}",
             "null",
             r#"{"email":"a@b"}"#,

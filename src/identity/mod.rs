@@ -28,7 +28,7 @@ use crate::config::secret::Secret;
 use crate::directory::{Directory, Unavailable};
 use crate::policy::credential::{Presented, Scheme};
 use crate::policy::principal::{Account, Identity, Principal};
-use crate::store::Found;
+use crate::store::{Found, Patience};
 use crate::telemetry::metrics::Metrics;
 
 /// Resolves credentials. One for the whole process.
@@ -122,7 +122,13 @@ impl Resolver {
     }
 
     /// Finds out whose a credential is, in the realm of this name, and settles it with the lock-out.
-    pub async fn resolve(&self, presented: &Presented<'_>, realm: &str, client: IpAddr) -> Identity {
+    pub async fn resolve(
+        &self,
+        presented: &Presented<'_>,
+        realm: &str,
+        client: IpAddr,
+        patience: &Patience,
+    ) -> Identity {
         match presented {
             Presented::Nothing => Identity::Invalid("nothing presented"),
             Presented::Unreadable(_, cause) => Identity::Invalid(cause),
@@ -130,15 +136,15 @@ impl Resolver {
                 let found = basic::resolve(&self.directory, key, realm, self.sessions.now_s()).await;
                 self.lockout.settle(key, client, found)
             }
-            Presented::Token(token) => self.token(token, realm, client).await,
+            Presented::Token(token) => self.token(token, realm, client, patience).await,
         }
     }
 
-    async fn token(&self, token: &str, realm: &str, client: IpAddr) -> Identity {
+    async fn token(&self, token: &str, realm: &str, client: IpAddr, patience: &Patience) -> Identity {
         let now = self.sessions.now_s();
         match self.cache.find(token, realm) {
             Some(known) if known.expires <= now => Identity::Expired("exp is past"),
-            Some(known) => match self.vouch(&known).await {
+            Some(known) => match self.vouch(&known, patience).await {
                 Ok(()) => self.holder(&known).await,
                 Err(identity) => identity,
             },
@@ -147,7 +153,7 @@ impl Resolver {
                 // Taken before the signature is judged: keys that are replaced meanwhile must not leave a trace.
                 let since = self.cache.since(self.sessions.feed());
                 match self.tokens.verify(token, realm, now) {
-                    Verdict::Good(claims) => self.newcomer(token, realm, &claims, since).await,
+                    Verdict::Good(claims) => self.newcomer((token, realm), &claims, since, patience).await,
                     Verdict::Expired => Identity::Expired("exp is past"),
                     Verdict::Forged => {
                         self.lockout.bad_signature(client);
@@ -161,14 +167,14 @@ impl Resolver {
 
     /// Whether a known token can be believed now. While invalidations are heard it can; otherwise the store is asked;
     /// and when that is away too, the token is honoured for a while.
-    async fn vouch(&self, known: &Known) -> Result<(), Identity> {
+    async fn vouch(&self, known: &Known, patience: &Patience) -> Result<(), Identity> {
         let feed = self.sessions.feed();
         if feed.is_alive() && known.epoch() == feed.epoch() {
             self.counters.hit.inc();
             return Ok(());
         }
         let account = Arc::clone(&known.account());
-        let reading = self.read(&known.jti, account.lineage.as_str(), self.cache.since(feed)).await;
+        let reading = self.read(&known.jti, account.lineage.as_str(), self.cache.since(feed), patience).await;
         match reading.found {
             Ok(Found::Live(session))
                 if *session.jti == *known.jti
@@ -213,8 +219,14 @@ impl Resolver {
     }
 
     /// A genuine token that is not known here still needs its session, and an account that is what it was.
-    async fn newcomer(&self, token: &str, realm: &str, claims: &Claims<'_>, since: Since) -> Identity {
-        let reading = self.read(&claims.jti, &claims.lineage, since).await;
+    async fn newcomer(
+        &self,
+        (token, realm): (&str, &str),
+        claims: &Claims<'_>,
+        since: Since,
+        patience: &Patience,
+    ) -> Identity {
+        let reading = self.read(&claims.jti, &claims.lineage, since, patience).await;
         let session = match reading.found {
             Err(cause) => return Identity::StoreUnavailable(cause),
             Ok(Found::Missing) => return Identity::Revoked(SESSION_OVER),
@@ -246,16 +258,22 @@ impl Resolver {
 
     /// Reads a session, one call for all who ask at a time. The answer is from a read that began no earlier than
     /// `since`: what ended a session before this request came is never overlooked by joining an older read.
-    async fn read(&self, jti: &str, lineage: &str, since: Since) -> Reading {
-        loop {
-            let call = async {
-                let since = self.cache.since(self.sessions.feed());
-                Reading { since, found: self.sessions.look_up(jti, lineage).await }
-            };
-            let reading = self.flights.join(jti, call).await;
-            if !reading.since.is_before(&since) {
-                return reading;
+    async fn read(&self, jti: &str, lineage: &str, since: Since, patience: &Patience) -> Reading {
+        let reading = patience.wait(async {
+            loop {
+                let call = async {
+                    let since = self.cache.since(self.sessions.feed());
+                    Reading { since, found: self.sessions.look_up(jti, lineage).await }
+                };
+                let reading = self.flights.join(jti, call).await;
+                if !reading.since.is_before(&since) {
+                    return Ok(reading);
+                }
             }
+        });
+        match reading.await {
+            Ok(reading) => reading,
+            Err(error) => Reading { since, found: Err(self.sessions.note("session", error)) },
         }
     }
 }

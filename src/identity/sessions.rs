@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use prometheus::Histogram;
 
 use crate::store::feed::Feed;
-use crate::store::{Found, Revocation, Session, Store, StoreError};
+use crate::store::{Found, Patience, Revocation, Session, Store, StoreError};
 use crate::telemetry::metrics::{Metrics, observe_since};
 
 /// Sessions in the store.
@@ -93,9 +93,9 @@ impl Sessions {
     ///
     /// # Errors
     /// The private cause, when the store did not answer.
-    pub async fn time(&self) -> Result<u64, &'static str> {
+    pub async fn time(&self, patience: &Patience) -> Result<u64, &'static str> {
         let started = Instant::now();
-        let answer = self.store.time().await;
+        let answer = patience.wait(self.store.time()).await;
         observe_since(&self.time, started);
         answer.map_err(|error| self.note("time", error))
     }
@@ -126,9 +126,9 @@ impl Sessions {
     ///
     /// # Errors
     /// The private cause, when the store did not take it.
-    pub async fn start(&self, session: &Session) -> Result<(), &'static str> {
+    pub async fn start(&self, session: &Session, patience: &Patience) -> Result<(), &'static str> {
         let started = Instant::now();
-        let answer = self.store.start_session(session, self.keep).await;
+        let answer = patience.wait(self.store.start_session(session, self.keep)).await;
         observe_since(&self.start, started);
         let ended = answer.map_err(|error| self.note("start_session", error))?;
         self.count("limit", ended.len() as u64);
@@ -174,16 +174,17 @@ impl Sessions {
     ///
     /// # Errors
     /// The private cause, when the store did not answer.
-    pub async fn end(&self, jti: &str, account: &str) -> Result<bool, &'static str> {
+    pub async fn end(&self, jti: &str, account: &str, patience: &Patience) -> Result<bool, &'static str> {
         let started = Instant::now();
-        let answer = self.store.end_session(jti, account).await;
+        let answer = patience.wait(self.store.end_session(jti, account)).await;
         observe_since(&self.end, started);
         let ended = answer.map_err(|error| self.note("end_session", error))?;
         self.count("logout", u64::from(ended));
         Ok(ended)
     }
 
-    fn note(&self, op: &'static str, error: StoreError) -> &'static str {
+    /// Counts an error of the store and puts it into words.
+    pub(super) fn note(&self, op: &'static str, error: StoreError) -> &'static str {
         self.metrics.store_errors.with_label_values(&[op, error.kind()]).inc();
         match error {
             StoreError::Unreachable => "the store is unreachable",

@@ -14,6 +14,7 @@ use crate::policy::reach::reach;
 use crate::policy::snapshot::{Snapshot, Spot};
 use crate::problem::envelope::{Challenge, Problem};
 use crate::reason::Reason;
+use crate::store::Patience;
 
 /// The verdict on a request, with what became known on the way.
 pub struct Verdict {
@@ -25,14 +26,14 @@ pub struct Verdict {
 
 impl Gateway {
     /// Judges a request by a snapshot.
-    pub(super) async fn admit(&self, head: &RequestHead<'_>, snapshot: &Snapshot) -> Verdict {
+    pub(super) async fn admit(&self, head: &RequestHead<'_>, snapshot: &Snapshot, patience: &Patience) -> Verdict {
         let mut facts = Facts::new(head, snapshot);
         let mut decision = decide(&facts);
         for _ in 0..MAX_QUESTIONS {
             match decision {
                 Decision::Ask(question) => {
                     tracing::trace!(?question, "the ladder asks");
-                    self.find_out(question, &mut facts).await;
+                    self.find_out(question, &mut facts, patience).await;
                 }
                 Decision::Permit(_) | Decision::Deny(_) => break,
             }
@@ -47,17 +48,18 @@ impl Gateway {
         Verdict { outcome, notes }
     }
 
-    async fn find_out(&self, question: Question, facts: &mut Facts<'_>) {
+    async fn find_out(&self, question: Question, facts: &mut Facts<'_>, patience: &Patience) {
         match question {
             Question::LockOut => {
                 facts.lock = Some(match &facts.head.presented {
-                    Presented::Basic(key) => self.resolver.lockout().judge(key, facts.head.client).await,
+                    Presented::Basic(key) => self.resolver.lockout().judge(key, facts.head.client, patience).await,
                     Presented::Nothing | Presented::Unreadable(..) | Presented::Token(_) => LockAnswer::Open,
                 });
             }
             Question::Identity => {
                 let realm = facts.place.realm.map_or("", |(_, realm)| &realm.name);
-                facts.identity = Some(self.resolver.resolve(&facts.head.presented, realm, facts.head.client).await);
+                let head = facts.head;
+                facts.identity = Some(self.resolver.resolve(&head.presented, realm, head.client, patience).await);
             }
             Question::Target(id) => {
                 facts.target = Some(match self.resolver.directory().account(&id).await {

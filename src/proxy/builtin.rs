@@ -53,7 +53,8 @@ impl Gateway {
                 let content_type =
                     fields.first("content-type").filter(|_| fields.values("content-type").nth(1).is_none());
                 let client = exchange.sender.client;
-                let request = LoginRequest { content_type, api_id, body: &body, client };
+                let patience = &exchange.patience;
+                let request = LoginRequest { content_type, api_id, body: &body, client, patience };
                 self.resolver.login(&self.passwords, realm, &request).await
             }
         };
@@ -76,7 +77,7 @@ impl Gateway {
     pub(super) async fn log_out(&self, exchange: &Exchange, permit: &Permit) -> Result<Reply, Halt> {
         let (jti, account) =
             permit.principal().map_or(("", ""), |principal| (&*principal.credential, principal.account.lineage.id()));
-        match self.resolver.sessions().end(jti, account).await {
+        match self.resolver.sessions().end(jti, account, &exchange.patience).await {
             Ok(true) => Ok(json_reply(200, &serde_json::json!({ "result": "1" }), exchange.request_id.as_str())),
             Ok(false) => {
                 let realm = exchange.live.snapshot.realm(permit.realm());

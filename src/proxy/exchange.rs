@@ -13,6 +13,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::policy::table::RouteIndex;
 use crate::problem::registry::Registry;
 use crate::reason::Reason;
+use crate::store::Patience;
 use crate::telemetry::meters::Meters;
 use crate::telemetry::metrics::Counted;
 use crate::telemetry::request_id::RequestId;
@@ -67,6 +68,8 @@ pub struct Exchange {
     pub request_id: RequestId,
     /// The policies that it is judged by.
     pub live: Arc<Live>,
+    /// How long it still waits for the store.
+    pub patience: Patience,
     /// Who sent it.
     pub sender: Sender,
     /// For the log.
@@ -103,11 +106,12 @@ pub struct UpstreamSide {
 impl Exchange {
     /// A request of which nothing is known yet.
     #[must_use]
-    pub fn begin(live: Arc<Live>, counted: Counted) -> Self {
+    pub fn begin(live: Arc<Live>, counted: Counted, patience: Patience) -> Self {
         Self {
             started: Instant::now(),
             request_id: RequestId::fresh(),
             live,
+            patience,
             sender: Sender { client: IpAddr::from([0, 0, 0, 0]), chain: String::new(), trusted: false, https: false },
             notes: Notes::default(),
             permit: None,

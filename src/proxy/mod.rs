@@ -58,7 +58,8 @@ impl Gateway {
     /// A request begins.
     #[must_use]
     pub fn begin(&self) -> Exchange {
-        Exchange::begin(self.live.load_full(), Counted::new(&self.metrics.in_flight))
+        let patience = self.resolver.sessions().store().patience();
+        Exchange::begin(self.live.load_full(), Counted::new(&self.metrics.in_flight), patience)
     }
 
     /// Judges a request and answers it, unless it is to be forwarded. `true`: it was answered.
@@ -72,7 +73,7 @@ impl Gateway {
             exchange.request_id = intake::request_id(&exchange.sender, &fields);
             let head = RequestHead::read(header.method.as_str(), header.raw_path(), &fields, exchange.sender.client);
             let body = if head.fault.is_some() { Body::Chunked } else { head.body };
-            (self.admit(&head, &live.snapshot).await, body)
+            (self.admit(&head, &live.snapshot, &exchange.patience).await, body)
         };
         exchange.notes = verdict.notes;
         let permit = match verdict.outcome {

@@ -15,6 +15,7 @@ mod keeper;
 mod link;
 mod memory;
 mod message;
+mod patience;
 mod redis;
 mod sentinel;
 mod slots;
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 pub use self::error::{StoreError, StoreUrlError};
 use self::feed::{Feed, Listener};
 pub use self::memory::Memory;
+pub use self::patience::Patience;
 pub use self::redis::{Redis, RedisSettings};
 pub use self::tls::TlsFiles;
 
@@ -312,6 +314,14 @@ impl Store {
             Self::Memory(_) => Ok(Vec::new()),
             Self::Redis(redis) => redis.used().await,
         }
+    }
+
+    /// The allowance of a request that begins now: the budget, for all its calls; memory is never waited for.
+    pub fn patience(&self) -> Patience {
+        Patience::new(match self {
+            Self::Memory(_) => Duration::MAX,
+            Self::Redis(redis) => redis.budget(),
+        })
     }
 
     /// What gateways tell each other: whether it can be heard, and how often it spoke.

@@ -126,6 +126,10 @@ impl Redis {
         Ok(())
     }
 
+    pub(super) const fn budget(&self) -> Duration {
+        self.budget
+    }
+
     /// When a call that begins now has to be over.
     fn deadline(&self) -> Instant {
         Instant::now() + self.budget

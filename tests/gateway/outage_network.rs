@@ -4,12 +4,12 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::lab::login_request;
+use crate::harness::lab::{login_request, login_with};
 use crate::harness::redis::RedisServer;
-use crate::harness::request::get;
+use crate::harness::request::{Request, get, post};
 use crate::harness::toxic::{Mood, Toxic};
 use crate::harness::trial::{Tally, Trial, waits_of};
-use crate::harness::wait::eventually;
+use crate::harness::wait::{PATIENCE, eventually};
 
 /// How long an outage goes on at least, so that its load says something.
 const WHILE: Duration = Duration::from_millis(700);
@@ -70,6 +70,42 @@ fn store_slower_than_the_budget_is_an_outage_and_its_late_replies_reach_nobody()
     let line = line("50ms");
     let tally = line.outage("latency 2 s", Mood::Delay(Duration::from_secs(2)));
     assert!(tally.slowest < Duration::from_millis(50) + SLACK, "{tally:?}");
+}
+
+#[test]
+fn login_waits_for_a_slow_store_no_longer_than_one_budget_in_all() {
+    const BUDGET: Duration = Duration::from_secs(1);
+    let line = line("1s");
+    let timed = |request: &Request| {
+        let asked = Instant::now();
+        (line.trial.lab.call(request), asked.elapsed())
+    };
+    // A store that is slower than half a budget fails its probes before long. This one stays in use.
+    let slow = BUDGET * 9 / 20;
+    line.toxic.set(Mood::Delay(slow));
+    let (refused, took) = timed(&login_request("", "alice"));
+    refused.assert_denied(503, "503", "store_unavailable");
+    assert!((slow * 2..BUDGET + SLACK).contains(&took), "{took:?}");
+    let (refused, took) = timed(&login_with("", "bob", "not the password"));
+    refused.assert_denied(401, "1002", "login_failed");
+    assert!((slow..BUDGET + SLACK).contains(&took), "{took:?}");
+    // Its session is read first, and then ended.
+    let (_, took) = timed(&post("/logout").token(&line.trial.stranger()));
+    assert!((slow..BUDGET + SLACK).contains(&took), "{took:?}");
+    line.toxic.set(Mood::Delay(BUDGET / 10));
+    let token = eventually("a store that answers within a tenth of the budget is quick enough", PATIENCE, || {
+        let granted = line.trial.lab.call(&login_request("", "alice"));
+        (granted.status == 200).then(|| granted.json()["token"].as_str().expect("a token").to_owned())
+    });
+    let (granted, took) = timed(&login_request("", "alice"));
+    granted.assert_ok();
+    assert!(took < BUDGET, "{took:?}");
+    line.trial.lab.call(&get("/orders/1").token(&token)).assert_ok();
+    line.trial.lab.call(&post("/logout").token(&token)).assert_ok();
+    line.toxic.set(Mood::Delay(BUDGET * 4 / 5));
+    let (refused, took) = timed(&login_request("", "alice"));
+    refused.assert_denied(503, "503", "store_unavailable");
+    assert!(took < BUDGET + SLACK, "{took:?}");
 }
 
 #[test]

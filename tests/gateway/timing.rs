@@ -126,10 +126,11 @@ fn time_does_not_tell_an_unknown_api_id_from_a_wrong_key_or_one_that_is_almost_r
     let kinds = [("ak_wrong", wrong.as_str()), ("ak_alice", wrong.as_str()), ("ak_alice", near.as_str())];
     let presented = kinds.map(|(id, key)| Presented::Basic(ApiKey::new(id, key.as_bytes())));
     let resolver = &app.gateway().resolver;
+    let patience = resolver.sessions().store().patience();
     let samples = interleaved(
         || {},
         |kind| {
-            let found = runtime.block_on(resolver.resolve(&presented[kind], "lab", CLIENT));
+            let found = runtime.block_on(resolver.resolve(&presented[kind], "lab", CLIENT, &patience));
             assert!(matches!(found, Identity::Invalid(_)), "{found:?}");
         },
     );
@@ -159,6 +160,7 @@ fn time_does_not_tell_an_unknown_email_from_a_wrong_password() {
     let realm = live.snapshot.realms().iter().find(|realm| &*realm.name == "lab").expect("the realm");
     let bodies =
         [email("nobody"), email("alice")].map(|email| json!({ "email": email, "password": "wrong" }).to_string());
+    let patience = gateway.resolver.sessions().store().patience();
     // A hundred failures lock an e-mail, whatever the settings.
     let forget = || {
         runtime.block_on(gateway.resolver.lockout().clear_all()).expect("a store in memory");
@@ -169,6 +171,7 @@ fn time_does_not_tell_an_unknown_email_from_a_wrong_password() {
             api_id: Some(b"ak_root"),
             body: bodies[kind].as_bytes(),
             client: CLIENT,
+            patience: &patience,
         };
         let refused = runtime.block_on(gateway.resolver.login(&gateway.passwords, realm, &request));
         assert_eq!(refused.map(|_| ()).map_err(|refusal| refusal.reason), Err(Reason::LoginFailed));

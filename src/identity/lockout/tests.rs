@@ -271,7 +271,7 @@ fn fifty_results_of_guesses_side_by_side_tell_five() {
 
 /// Enters as `email` and settles what a slow check found.
 async fn log_in(lockout: &Lockout, email: &str, client: &str, right: bool) -> Result<bool, u32> {
-    match lockout.enter(Some(email), at(client)).await {
+    match lockout.enter(Some(email), at(client), &lockout.store.patience()).await {
         Entry::Locked(seconds) => Err(seconds),
         Entry::Crowded => panic!("crowded"),
         Entry::Open(attempt) => {
@@ -301,9 +301,11 @@ async fn two_hundred_honest_logins_of_one_user_all_succeed() {
 #[tokio::test]
 async fn a_login_that_leaves_frees_its_place_and_counts_nothing() {
     let lockout = lockout();
-    let mut held = Vec::new();
+    let (patience, mut held) = (lockout.store.patience(), Vec::new());
     for _ in 0..5 {
-        let Entry::Open(attempt) = lockout.enter(Some("a@b.example"), at(HOME)).await else { panic!("not open") };
+        let Entry::Open(attempt) = lockout.enter(Some("a@b.example"), at(HOME), &patience).await else {
+            panic!("not open")
+        };
         held.push(attempt);
     }
     let sixth = log_in(&lockout, "a@b.example", HOME, true);
@@ -315,9 +317,56 @@ async fn a_login_that_leaves_frees_its_place_and_counts_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_success_leaves_to_be_told_holds_nobody_up() {
+    let lockout = lockout();
+    assert_eq!(log_in(&lockout, "a@b.example", HOME, false).await, Ok(false));
+    let pair = "pair:a@b.example@192.0.2.1";
+    assert_eq!(lockout.store.locks(&[pair]).await.unwrap()[0].failures, 1);
+    assert_eq!(log_in(&lockout, "a@b.example", HOME, true).await, Ok(true));
+    let failures = async || lockout.store.locks(&[pair]).await.unwrap()[0].failures;
+    let seen = async || lockout.store.seen("a@b.example", "192.0.2.1").await.unwrap();
+    assert_eq!((failures().await, seen().await), (1, None), "the login did not wait for it");
+    let told = async {
+        while failures().await > 0 || seen().await.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = lockout.run() => unreachable!("it goes on for ever"),
+        done = tokio::time::timeout(Duration::from_secs(10), told) => done.unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_there_is_no_patience_left_for_is_told_in_the_background() {
+    let lockout = lockout();
+    let patience = Patience::new(Duration::from_millis(1));
+    let Entry::Open(attempt) = lockout.enter(Some("a@b.example"), at(HOME), &patience).await else {
+        panic!("not open")
+    };
+    assert_eq!(patience.wait(std::future::pending::<Result<(), _>>()).await, Err(StoreError::TimedOut));
+    assert_eq!(attempt.failed().await, Ok(()));
+    let names = ["pair:a@b.example@192.0.2.1", "network:192.0.2.1", "email:a@b.example"];
+    let counted = async || lockout.store.locks(&names).await.unwrap().iter().map(|lock| lock.failures).sum::<u32>();
+    assert_eq!(counted().await, 0, "the login did not wait for it");
+    let told = async {
+        while counted().await < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = lockout.run() => unreachable!("it goes on for ever"),
+        done = tokio::time::timeout(Duration::from_secs(10), told) => done.unwrap(),
+    }
+}
+
+#[tokio::test]
 async fn a_right_password_is_not_told_when_the_pair_was_locked_during_the_check() {
     let lockout = lockout();
-    let Entry::Open(attempt) = lockout.enter(Some("a@b.example"), at(HOME)).await else { panic!("not open") };
+    let patience = lockout.store.patience();
+    let Entry::Open(attempt) = lockout.enter(Some("a@b.example"), at(HOME), &patience).await else {
+        panic!("not open")
+    };
     let lock = Lock { failures: 7, until: lockout.now() + 4000 };
     lockout.hear(&News::Lock("pair:a@b.example@192.0.2.1", lock));
     assert_eq!(attempt.succeeded().await, Err(4));

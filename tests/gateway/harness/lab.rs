@@ -223,9 +223,14 @@ pub(crate) fn builder() -> Builder {
 
 /// The login request of an account, through its own API id.
 pub(crate) fn login_request(base: &str, account: &str) -> Request {
+    login_with(base, account, PASSWORD)
+}
+
+/// The same with another password.
+pub(crate) fn login_with(base: &str, account: &str, password: &str) -> Request {
     post(&format!("{base}/login"))
         .header("X-Api-Id", &api_id(account))
-        .json(&json!({ "email": email(account), "password": PASSWORD }))
+        .json(&json!({ "email": email(account), "password": password }))
 }
 
 /// Logs an account in.
