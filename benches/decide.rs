@@ -166,8 +166,8 @@ impl<'w> Forwarded<'w> {
         let Decision::Permit(permit) = world.judge(&set.snapshot, call) else { unreachable!("fits its kind") };
         let snapshot = Arc::clone(&set.snapshot);
         let live = Live { meters: Meters::bind(&world.metrics, &snapshot), snapshot, registry: Registry::with([]) };
-        let mut exchange =
-            Exchange::begin(Arc::new(live), Counted::new(&world.metrics.in_flight), Store::memory().patience());
+        let patience = Store::memory().patience();
+        let mut exchange = Exchange::begin(Arc::new(live), Counted::new(&world.metrics.in_flight), patience);
         exchange.sender = Sender { client: CLIENT, chain: CLIENT.to_string(), trusted: false, https: false };
         Self { set, call, permit, exchange }
     }

@@ -106,7 +106,7 @@ impl App {
                 (settings.token.cache, settings.token.stale),
                 &metrics,
             ),
-            passwords: Passwords::new(settings.server.threads).map_err(|error| part(&error))?,
+            passwords: Passwords::new(settings.server.threads / 2).map_err(|error| part(&error))?,
             upstreams: Upstreams::new(&settings.upstreams, &metrics),
             metrics,
             access_log,

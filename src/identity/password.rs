@@ -1,9 +1,9 @@
 //! Passwords: argon2id in a small pool of threads of its own.
 //!
-//! Called by login. Hashing is slow on purpose, so it runs beside the request threads, no more at once than there are
-//! cores, and with a short queue: what does not fit is told so, not kept waiting. The threads have the lowest
-//! priority, and they keep their memory from one check to the next: however many log in, the requests of those who are
-//! logged in go first, and do not wait while the kernel hands out pages.
+//! Called by login. Hashing is slow on purpose, so it runs beside the request threads, and with a short queue: what does
+//! not fit is told so, not kept waiting. The threads have the lowest priority and keep their memory from one check to the
+//! next, and `app` gives it half as many as there are threads for requests, since a check fills a core's caches and the
+//! way to memory whatever its priority: however many log in, those who are logged in go first.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,7 +53,7 @@ struct Job {
 }
 
 impl Passwords {
-    /// A pool of so many threads.
+    /// A pool of so many threads, at least one.
     ///
     /// # Errors
     /// When no hash can be made at all, or no thread.
