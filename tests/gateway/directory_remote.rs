@@ -5,6 +5,8 @@ mod far;
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use self::far::{Far, TOKEN};
 use crate::harness::accounts::{Accounts, key_of};
 use crate::harness::lab::{Lab, builder, login_request};
@@ -144,4 +146,23 @@ fn a_far_directory_compares_passwords_and_its_outage_is_no_wrong_password() {
     for secret in [TOKEN, &key_of("ak_alice"), &token] {
         assert!(!lab.gateway.stderr().contains(secret), "a secret in the log");
     }
+}
+
+/// The account is one that this gateway has never looked up: nobody can tell whether it exists.
+#[test]
+fn a_directory_that_is_away_stops_no_revocation_and_only_a_definite_unknown_is_404() {
+    let far = Far::start(&Accounts::lab());
+    let lab = on_far(&far);
+    let token = lab.login("alice");
+    let ask = |what: &str, id: &str| lab.gateway.admin_json("POST", "/revocations", &json!({ what: id }));
+    ask("account", "nobody").assert_status(404);
+    far.set_open(false);
+    for (what, id) in [("account", "bob"), ("subtree", "stranger"), ("account", "alice")] {
+        let answer = ask(what, id).assert_ok().json();
+        assert_eq!(answer["revoked"], true, "{what} {id}: {answer}");
+    }
+    lab.call(&get("/orders/1").token(&token)).assert_denied(401, "1001", "token_revoked");
+    ask("account", "a b").assert_status(400);
+    far.set_open(true);
+    eventually("the directory can tell again", RECOVERY, || (ask("subtree", "no-such").status == 404).then_some(()));
 }
