@@ -164,24 +164,31 @@ impl Link {
         }
     }
 
-    /// What the server does when its memory is full (`maxmemory_policy`); `None` when it does not tell. Of a cluster,
-    /// the policy of a primary that evicts, if one does.
-    pub(super) async fn eviction_policy(&self, deadline: Instant) -> Option<String> {
+    /// What the server does when its memory is full (`maxmemory_policy`); `None` when it answers and does not tell. Of
+    /// a cluster, the policy of a primary that evicts, if one does, and otherwise of one that does not tell.
+    ///
+    /// # Errors
+    /// Why it could not be asked; [`StoreError::Refused`] where our user has not the right.
+    pub(super) async fn eviction_policy(&self, deadline: Instant) -> Result<Option<String>, StoreError> {
         let mut info = cmd("INFO");
         info.arg("memory");
         let order = Order::Command(&info);
         let policy = |answer: Result<Value, Refusal>| {
-            let text: String = from_redis_value(answer.ok()?).ok()?;
-            text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(|policy| policy.trim().to_owned())
+            let text: String = read(answer.map_err(|refusal| refusal.told)?)?;
+            let policy = text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
+            Ok(policy.map(|policy| policy.trim().to_owned()))
         };
         match &self.way {
             Way::One(wire) => policy(wire.ask(&order, false, deadline).await),
             Way::Cluster(cluster) => {
                 let table = cluster.table();
                 let answers = join_all(table.primaries().map(|wire| wire.ask(&order, false, deadline))).await;
-                let mut policies: Vec<String> = answers.into_iter().filter_map(policy).collect();
-                let evicting = policies.iter().position(|policy| policy != "noeviction").unwrap_or(0);
-                (!policies.is_empty()).then(|| policies.swap_remove(evicting))
+                let policies: Vec<_> = answers.into_iter().map(policy).collect();
+                let evicts =
+                    |told: &&Result<Option<String>, _>| matches!(told, Ok(Some(policy)) if policy != NO_EVICTION);
+                let silent = |told: &&Result<Option<String>, _>| !matches!(told, Ok(Some(_)));
+                let telling = policies.iter().find(evicts).or_else(|| policies.iter().find(silent));
+                telling.or(policies.first()).cloned().unwrap_or(Err(StoreError::Unreachable))
             }
         }
     }
@@ -219,3 +226,6 @@ impl Link {
 fn read<T: FromRedisValue>(answer: Value) -> Result<T, StoreError> {
     from_redis_value(answer).map_err(|_| StoreError::Unreadable)
 }
+/// The one policy that loses nothing.
+const NO_EVICTION: &str = "noeviction";
+

@@ -20,6 +20,7 @@ mod sentinel;
 mod slots;
 mod subscription;
 mod tls;
+mod state;
 mod topology;
 mod watermark;
 mod wire;
@@ -30,81 +31,13 @@ mod tests;
 use std::future::Future;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 pub use self::error::{StoreError, StoreUrlError};
 use self::feed::{Feed, Listener};
 pub use self::memory::Memory;
 pub use self::redis::{Redis, RedisSettings};
 pub use self::tls::TlsFiles;
 
-/// How long a session's record outlives its token, in seconds: a token past its `exp` is then told apart from one
-/// whose session is gone, even where two clocks differ a little.
-const AFTERLIFE_S: u64 = 60;
-
-/// One login that has not been ended. Kept in the store as a JSON object with exactly these keys; keys that a newer
-/// gateway may add are skipped, a missing or repeated one makes the record unreadable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    /// The token's `jti`: `[A-Za-z0-9._~-]{1,64}`.
-    pub jti: Box<str>,
-    /// The account the token was made for, as in the token's `sub`.
-    pub sub: Box<str>,
-    /// When it began: milliseconds since the epoch, by the store's clock.
-    pub started: u64,
-    /// When the token expires: seconds since the epoch. The record itself lives 60 s longer.
-    pub expires: u64,
-    /// Which password it began with, as the directory marks passwords; another one ends the session.
-    #[serde(default)]
-    pub password_mark: u64,
-}
-
-impl Session {
-    /// The end of the record's life: milliseconds since the epoch.
-    fn record_ends_ms(&self) -> u64 {
-        self.expires.saturating_add(AFTERLIFE_S).saturating_mul(1000)
-    }
-}
-
-/// What the store holds of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// It goes on.
-    Live(Session),
-    /// There is no record: it was ended, evicted, or the store was emptied.
-    Missing,
-    /// There is a record, but it began no later than a watermark.
-    Revoked,
-}
-
-/// Which sessions end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revocation<'a> {
-    /// The one with this jti.
-    Session(&'a str),
-    /// All of this account, none of those below it.
-    Account(&'a str),
-    /// All of this account and of every account below it.
-    Subtree(&'a str),
-}
-
-impl<'a> Revocation<'a> {
-    fn id(self) -> &'a str {
-        match self {
-            Self::Session(id) | Self::Account(id) | Self::Subtree(id) => id,
-        }
-    }
-}
-
-/// Where a key of the lock-out stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lock {
-    /// Failures that are not forgotten yet.
-    pub failures: u32,
-    /// Locked until then: milliseconds since the epoch by the store's clock; 0 when it is open.
-    pub until: u64,
-}
-
+pub use self::state::{Eviction, Found, Lock, Revocation, Session};
 /// A backend. Both behave alike; `tests.rs` holds the one suite that each has to pass.
 ///
 /// Every call answers within the budget of its settings. A call whose future is dropped may still take effect in the
@@ -327,12 +260,11 @@ impl Store {
         self.feed().add(listener);
     }
 
-    /// The server's way to make room, once it was asked: everything but `noeviction` can lose sessions. `None` while
-    /// it is not known.
-    pub fn eviction_policy(&self) -> Option<Box<str>> {
+    /// The server's way to make room. A store in memory evicts nothing.
+    pub fn eviction(&self) -> Eviction {
         match self {
-            Self::Memory(_) => Some("noeviction".into()),
-            Self::Redis(redis) => redis.eviction_policy(),
+            Self::Memory(_) => Eviction::Policy("noeviction".into()),
+            Self::Redis(redis) => redis.eviction(),
         }
     }
 
