@@ -168,7 +168,7 @@ impl Resolver {
             return Ok(());
         }
         let account = Arc::clone(&known.account());
-        let reading = self.read(&known.jti, account.lineage.as_str(), self.cache.since(feed)).await;
+        let reading = self.read((&known.jti, known.started), account.lineage.as_str(), self.cache.since(feed)).await;
         match reading.found {
             Ok(Found::Live(session))
                 if *session.jti == *known.jti
@@ -214,7 +214,9 @@ impl Resolver {
 
     /// A genuine token that is not known here still needs its session, and an account that is what it was.
     async fn newcomer(&self, token: &str, realm: &str, claims: &Claims<'_>, since: Since) -> Identity {
-        let reading = self.read(&claims.jti, &claims.lineage, since).await;
+        // `iat` is in whole seconds, rounded down.
+        let began = claims.iat.saturating_add(1).saturating_mul(1000);
+        let reading = self.read((&claims.jti, began), &claims.lineage, since).await;
         let session = match reading.found {
             Err(cause) => return Identity::StoreUnavailable(cause),
             Ok(Found::Missing) => return Identity::Revoked(SESSION_OVER),
@@ -244,13 +246,13 @@ impl Resolver {
         identified(account, Scheme::Token, jti)
     }
 
-    /// Reads a session, one call for all who ask at a time. The answer is from a read that began no earlier than
+    /// Reads a session, by its jti and when it began at the latest; one call for all who ask at a time. The answer is from a read that began no earlier than
     /// `since`: what ended a session before this request came is never overlooked by joining an older read.
-    async fn read(&self, jti: &str, lineage: &str, since: Since) -> Reading {
+    async fn read(&self, (jti, began_ms): (&str, u64), lineage: &str, since: Since) -> Reading {
         loop {
             let call = async {
                 let since = self.cache.since(self.sessions.feed());
-                Reading { since, found: self.sessions.look_up(jti, lineage).await }
+                Reading { since, found: self.sessions.look_up(jti, lineage, began_ms).await }
             };
             let reading = self.flights.join(jti, call).await;
             if !reading.since.is_before(&since) {

@@ -13,6 +13,7 @@ use super::address::Place;
 use super::clock::RemoteClock;
 use super::cluster::Cluster;
 use super::error::{Refusal, StoreError, StoreUrlError};
+use super::primacy::Absence;
 use super::redis::RedisSettings;
 use super::sentinel::Sentinels;
 use super::slots::{key_of, slot_of};
@@ -135,6 +136,18 @@ impl Link {
         Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
     }
 
+    /// Whether a session that was not there, by an answer of [`Link::ask_each`], is gone: of servers that sentinels watch,
+    /// only a proven primary is believed. A server of a cluster that was left behind refuses reads by itself.
+    ///
+    /// # Errors
+    /// It cannot be told before `deadline`.
+    pub(super) async fn confirm(&self, absence: Absence, deadline: Instant) -> Result<(), StoreError> {
+        match &self.way {
+            Way::One(wire) => wire.confirm(absence, deadline).await,
+            Way::Cluster(_) => Ok(()),
+        }
+    }
+
     /// Publishes a message, at any server of a cluster: the others pass it on.
     pub(super) async fn publish(&self, channel: &str, message: &[u8], deadline: Instant) -> Result<(), StoreError> {
         let mut publish = cmd("PUBLISH");
@@ -222,10 +235,10 @@ impl Link {
     }
 }
 
+/// The one policy that loses nothing.
+const NO_EVICTION: &str = "noeviction";
+
 /// An answer of another shape than the command's is a record that is not what it should be.
 fn read<T: FromRedisValue>(answer: Value) -> Result<T, StoreError> {
     from_redis_value(answer).map_err(|_| StoreError::Unreadable)
 }
-/// The one policy that loses nothing.
-const NO_EVICTION: &str = "noeviction";
-

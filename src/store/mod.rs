@@ -1,7 +1,8 @@
 //! The store: what several gateways have to agree on, behind a few verbs. Two real backends: this process's memory,
-//! and a Redis server.
+//! and Redis, be it one server, a primary that sentinels watch, or a cluster.
 //!
-//! Called by `identity` (sessions), `admin` (readiness) and `app` (which runs [`Store::run`] in the background).
+//! Called by `identity` (sessions, lock-outs), `directory` (records, news of changes), `admin` (readiness) and `app`
+//! (which runs [`Store::run`] in the background).
 //! Deliberately not here: what an outage *means* for a request (the policy core decides that), who a session belongs
 //! to, and waiting: a call never waits for a connection to come back.
 
@@ -15,12 +16,13 @@ mod keeper;
 mod link;
 mod memory;
 mod message;
+mod primacy;
 mod redis;
 mod sentinel;
 mod slots;
+mod state;
 mod subscription;
 mod tls;
-mod state;
 mod topology;
 mod watermark;
 mod wire;
@@ -35,9 +37,9 @@ pub use self::error::{StoreError, StoreUrlError};
 use self::feed::{Feed, Listener};
 pub use self::memory::Memory;
 pub use self::redis::{Redis, RedisSettings};
+pub use self::state::{Eviction, Found, Lock, Revocation, Session};
 pub use self::tls::TlsFiles;
 
-pub use self::state::{Eviction, Found, Lock, Revocation, Session};
 /// A backend. Both behave alike; `tests.rs` holds the one suite that each has to pass.
 ///
 /// Every call answers within the budget of its settings. A call whose future is dropped may still take effect in the
@@ -104,6 +106,19 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.session(jti, lineage)),
             Self::Redis(redis) => redis.session(jti, lineage).await,
+        }
+    }
+
+    /// The same of a session that somebody holds a genuine token of, begun at `began_ms` at the latest: milliseconds
+    /// since the epoch, by the store's clock. [`Found::Missing`] is never the word of a server that may be an old primary.
+    ///
+    /// # Errors
+    /// As above; [`StoreError::TimedOut`] also where it cannot be told whether the server is the primary.
+    pub async fn session_begun(&self, jti: &str, lineage: &str, began_ms: u64) -> Result<Found, StoreError> {
+        debug_assert!(is_id(jti), "the caller validates a jti");
+        match self {
+            Self::Memory(memory) => Ok(memory.session(jti, lineage)),
+            Self::Redis(redis) => redis.session_begun(jti, lineage, began_ms).await,
         }
     }
 
