@@ -23,16 +23,16 @@
 //! | 1 | [`policy`] | the pure core: facts, routes, access, the ladder |
 //! | 2 | [`telemetry`] | metrics, access log, operational log, request ids |
 //! | 3 | [`problem`] | what the client sees of a refusal |
-//! | 3 | [`store`] | sessions, in memory or in Redis behind the same few verbs |
+//! | 3 | [`store`] | what gateways share: sessions, revocations, lock-outs, news; in memory or in Redis |
 //! | 4 | [`config`] | operators' files in, compiled things out |
-//! | 5 | [`directory`] | accounts and credentials |
+//! | 5 | [`directory`] | accounts and credentials: of a file, of the store's server, or asked for by https |
 //! | 5 | [`upstream`] | upstream name → the server whose turn it is |
-//! | 6 | [`identity`] | credential → identity; login |
+//! | 6 | [`identity`] | credential → identity: API keys, tokens known here, sessions; login, lock-out |
 //! | 7 | [`proxy`] | ONE REQUEST walks its files |
 //! | 7 | [`cli`] | one file a verb, all over the same engine |
-//! | 8 | [`admin`] | the operators' listener |
+//! | 8 | [`admin`] | the operators' listener: health, metrics, sessions and their end, reload |
 //! | 9 | [`app`] | wiring |
-//! | 10 | [`demo`] | the shipped policies with fresh accounts and sample upstreams |
+//! | 10 | [`demo`] | the shipped policies with fresh accounts, sample upstreams and a sample directory |
 //!
 //! Doors: only `store` names `redis`; only `proxy`, `admin`, `app` and `demo` name `pingora`; `policy` names
 //! neither, nor tokio, serde, tracing, the file system, the environment or a clock.

@@ -1,7 +1,8 @@
 //! What operators ask and change of sessions, credentials, lock-outs and directory records.
 //!
 //! Called by the listener after its checks. It goes through `identity` and `directory`, so that what it ends is over in
-//! every gateway; an account that the directory does not know is refused rather than quietly marked.
+//! every gateway; an account that the directory does not know is refused rather than quietly marked, but a directory
+//! that cannot tell stops no revocation.
 
 use std::sync::Arc;
 
@@ -60,11 +61,11 @@ impl Admin {
             Wanted::Jti(jti) if is_id(jti) => Revocation::Session(jti),
             Wanted::Jti(_) => return Err(Refusal::Malformed("a jti is 1 to 64 of A-Z a-z 0-9 . _ ~ -".to_owned())),
             Wanted::Account(id) => {
-                self.account(id).await?;
+                self.refuse_unknown(id).await?;
                 Revocation::Account(id)
             }
             Wanted::Subtree(id) => {
-                self.account(id).await?;
+                self.refuse_unknown(id).await?;
                 Revocation::Subtree(id)
             }
         };
@@ -117,12 +118,28 @@ impl Admin {
     }
 
     async fn account(&self, id: &str) -> Result<Arc<Account>, Refusal> {
-        let unknown = || Refusal::UnknownAccount(id.to_owned());
+        let found = self.look_up(id).await?.map_err(|Unavailable(cause)| Refusal::Away(cause))?;
+        found.ok_or_else(|| Refusal::UnknownAccount(id.to_owned()))
+    }
+
+    /// Only a definite answer refuses: whose sessions have to end is not up to a directory that is away, and a watermark
+    /// of an account that nobody has does no harm.
+    async fn refuse_unknown(&self, id: &str) -> Result<(), Refusal> {
+        match self.look_up(id).await? {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Refusal::UnknownAccount(id.to_owned())),
+            Err(Unavailable(cause)) => {
+                tracing::warn!(account = id, "revoked without knowing whether there is such an account: {cause}");
+                Ok(())
+            }
+        }
+    }
+
+    async fn look_up(&self, id: &str) -> Result<Result<Option<Arc<Account>>, Unavailable>, Refusal> {
         if !is_id(id) {
             return Err(Refusal::Malformed("an account's id is 1 to 64 of A-Z a-z 0-9 . _ ~ -".to_owned()));
         }
-        let found = self.gateway.resolver.directory().account(id).await;
-        found.map_err(|Unavailable(cause)| Refusal::Away(cause))?.ok_or_else(unknown)
+        Ok(self.gateway.resolver.directory().account(id).await)
     }
 }
 

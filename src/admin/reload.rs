@@ -21,6 +21,7 @@ use crate::config::secret::Secret;
 use crate::config::settings::{RANDOM_KEY, ReasonOverride, Settings, cold_difference};
 use crate::directory::Directory;
 use crate::directory::file::Followed;
+use crate::directory::https::NewSecrets;
 use crate::directory::records::Records;
 use crate::problem::registry::{Override, Registry};
 use crate::proxy::Gateway;
@@ -141,6 +142,7 @@ impl Reloader {
             let message = format!("`gateway.toml` changes {key}");
             return Err(NotReloaded::because("cold", message, "restart the gateway, or put the old value back"));
         }
+        let secrets = self.new_secrets(&settings, &config.settings)?;
         if followed.is_some() && records.is_empty() && !self.directory.is_empty() {
             let hint = "stop the gateway to begin anew";
             return Err(NotReloaded::because("faults", "the accounts file holds no account any more", hint));
@@ -155,7 +157,20 @@ impl Reloader {
                 let _ = in_effect.await;
             }
         }
+        if let Some(secrets) = secrets {
+            self.directory.replace_secrets(secrets);
+        }
         Ok(self.apply(&mut settings, config))
+    }
+
+    /// Token and certificates of the directory's calls, if they are others than before.
+    fn new_secrets(&self, old: &Settings, new: &Settings) -> Result<Option<NewSecrets>, NotReloaded> {
+        if old.directory.source == new.directory.source {
+            return Ok(None);
+        }
+        let hint = "put the old files back, or mend the new ones";
+        let prepared = self.directory.prepare_calls(&new.directory.source);
+        prepared.map_err(|error| NotReloaded::because("faults", error.to_string(), hint))
     }
 
     fn apply(&self, settings: &mut Settings, mut config: Config) -> String {

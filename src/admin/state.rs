@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Admin;
 use super::reply::{Refusal, json_ok, response, sent};
-use crate::store::Store;
+use crate::store::{Eviction, Store};
 
 /// How far the process is on its way up or down.
 #[derive(Debug, Default)]
@@ -69,10 +69,18 @@ impl Admin {
 
     /// What works and should not stay as it is.
     fn warnings(&self) -> Vec<String> {
-        let policy = self.store.eviction_policy().filter(|policy| &**policy != "noeviction");
-        let evicting = policy
-            .map(|policy| format!("sessions can be evicted: set maxmemory-policy noeviction (the store has {policy})"));
-        evicting.into_iter().collect()
+        match self.store.eviction() {
+            Eviction::Unasked => Vec::new(),
+            Eviction::Policy(policy) if &*policy == "noeviction" => Vec::new(),
+            Eviction::Policy(policy) => {
+                vec![format!("sessions can be evicted: set maxmemory-policy noeviction (the store has {policy})")]
+            }
+            Eviction::Untold => {
+                let known =
+                    "sessions may be evicted: the store does not tell whether its maxmemory-policy is noeviction";
+                vec![format!("{known} (grant our user +info)")]
+            }
+        }
     }
 
     pub(super) fn metrics(&self) -> Result<Response<Vec<u8>>, Refusal> {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use self::directory::{AccountVerb, CredentialVerb, FileArgs, PepperArgs};
-pub use self::operation::{LockoutVerb, ReloadArgs, RemoteArgs, RevokeArgs, TokenVerb};
+pub use self::operation::{ClearArgs, LockoutVerb, ReloadArgs, RemoteArgs, RevokeArgs, TokenVerb};
 
 /// API gateway for the UCaaS and CPaaS APIs.
 #[derive(Debug, Parser)]

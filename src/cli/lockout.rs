@@ -7,7 +7,7 @@ use std::io::Write;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::args::{Format, LockoutVerb};
+use super::args::{ClearArgs, Format, LockoutVerb};
 use super::remote::{PATIENCE, Remote};
 use super::{Done, Exit};
 use crate::directory::edit::format_time;
@@ -25,7 +25,7 @@ pub fn run(verb: &LockoutVerb, out: &mut dyn Write) -> Done {
                 Format::Text => list(&locks, out)?,
             }
         }
-        LockoutVerb::Clear { key, all: _, format, remote } => {
+        LockoutVerb::Clear { what: ClearArgs { key, all: _ }, format, remote } => {
             let query = key.as_deref().map(|key| ("key", key));
             let remote = Remote::new(remote, PATIENCE)?;
             let answer = remote.change(Method::DELETE, "/lockouts", query, &json!({}))?.ok()?;

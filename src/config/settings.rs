@@ -226,6 +226,16 @@ pub enum DirectorySource {
     Https(Box<DirectoryCalls>),
 }
 
+impl DirectorySource {
+    /// Whether both are the same directory, with whatever secrets it is asked.
+    fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Https(own), Self::Https(theirs)) => own.url == theirs.url,
+            (Self::File(_) | Self::Redis | Self::Https(_), _) => self == other,
+        }
+    }
+}
+
 /// How the directory's calls are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryCalls {
@@ -316,8 +326,8 @@ pub fn beside(file: &str, path: &str) -> PathBuf {
 
 /// The first key that differs and only a restart can change; `None` when a reload may take `new` over.
 ///
-/// Hot, and so never named: `token.keys`, `directory.peppers`, `server.admin_token`, `[lockout]`, `[reasons]`, and what
-/// is no part of the settings, policies and accounts.
+/// Hot, and so never named: `token.keys`, `directory.peppers`, token and certificates of the directory's calls,
+/// `server.admin_token`, `[lockout]`, `[reasons]`, and what is no part of the settings, policies and accounts.
 #[must_use]
 pub fn cold_difference(old: &Settings, new: &Settings) -> Option<&'static str> {
     let server = |settings: &Settings| Server { admin_token: None, ..settings.server.clone() };
@@ -343,7 +353,7 @@ pub fn cold_difference(old: &Settings, new: &Settings) -> Option<&'static str> {
         ("store.replicas", old.store.replicas != new.store.replicas),
         ("store.budget", old.store.budget != new.store.budget),
         ("store.prefix", old.store.prefix != new.store.prefix),
-        ("directory.url, or a secret of its calls", old.directory.source != new.directory.source),
+        ("directory.url", !old.directory.source.is_same_place(&new.directory.source)),
         ("directory.budget", old.directory.budget != new.directory.budget),
         ("directory.cache", old.directory.cache != new.directory.cache),
         ("directory.cache_entries", old.directory.cache_entries != new.directory.cache_entries),

@@ -4,10 +4,11 @@
 //! the environment. Our bearer token stands in no error and no log; passwords and e-mails travel in a body only.
 
 use std::error::Error as _;
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, redirect};
 use thiserror::Error;
@@ -35,14 +36,37 @@ pub enum CallsError {
 
 /// The calls, over a pool of connections.
 pub(super) struct Calls {
-    client: Client,
+    /// Replaced when its token or certificates are; a call that is under way ends with the one it began with.
+    client: ArcSwap<Client>,
     url: String,
     /// Whether the cause of the present outage was logged.
     told: AtomicBool,
 }
 
+/// The token and certificates of a reload, found usable and not yet used.
+#[derive(Debug)]
+pub struct NewSecrets(Client);
+
+impl NewSecrets {
+    /// Makes no connection.
+    pub(super) fn prepare(settings: &DirectoryCalls) -> Result<Self, CallsError> {
+        Calls::client(settings).map(Self)
+    }
+}
+
 impl Calls {
     pub(super) fn new(settings: &DirectoryCalls) -> Result<Self, CallsError> {
+        let client = ArcSwap::from_pointee(Self::client(settings)?);
+        Ok(Self { client, url: settings.url.clone(), told: AtomicBool::new(false) })
+    }
+
+    /// From the next call on. Connections of the old client are not used any more: they were let in by the old secrets.
+    pub(super) fn replace(&self, NewSecrets(client): NewSecrets) {
+        self.client.store(Arc::new(client));
+        self.told.store(false, Ordering::Relaxed);
+    }
+
+    fn client(settings: &DirectoryCalls) -> Result<Client, CallsError> {
         static PROVIDER: Once = Once::new();
         // An error means that another part of the process installed one, which is as good.
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
@@ -72,8 +96,7 @@ impl Calls {
             let pem = [certificate, &b"\n"[..], key.reveal()].concat();
             builder = builder.identity(Identity::from_pem(&pem).map_err(|_| CallsError::Certificate)?);
         }
-        let client = builder.build().map_err(|_| CallsError::Client)?;
-        Ok(Self { client, url: settings.url.clone(), told: AtomicBool::new(false) })
+        builder.build().map_err(|_| CallsError::Client)
     }
 
     /// The bytes of an account or a credential; `None` when there is none.
@@ -88,7 +111,7 @@ impl Calls {
         if id == "." || id == ".." {
             return Ok(None);
         }
-        let request = self.client.get(format!("{}/{folder}/{id}", self.url));
+        let request = self.client.load().get(format!("{}/{folder}/{id}", self.url));
         match self.answer(request, within).await? {
             (StatusCode::OK, record) => Ok(Some(record)),
             (StatusCode::NOT_FOUND, _) => Ok(None),
@@ -103,7 +126,7 @@ impl Calls {
         password: &str,
         within: Duration,
     ) -> Result<Option<Verified>, SourceError> {
-        let request = self.client.post(format!("{}/passwords/verify", self.url));
+        let request = self.client.load().post(format!("{}/passwords/verify", self.url));
         let request = request.json(&serde_json::json!({ "email": email, "password": password }));
         match self.answer(request, within).await? {
             (StatusCode::OK, account) => Ok(Some(wire::verified(&account)?)),

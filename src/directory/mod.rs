@@ -29,14 +29,14 @@ use arc_swap::ArcSwap;
 
 use self::gauges::Gauges;
 use self::hearing::Hearing;
-use self::https::{Calls, CallsError};
+use self::https::{Calls, CallsError, NewSecrets};
 use self::proof::Peppers;
 use self::records::{Credential, Records, User};
 use self::remote::{Ear, Remote};
 use self::shelves::Shelves;
 use self::source::{Kind, Origin, Outage};
 use crate::config::secret::Secret;
-use crate::config::settings;
+use crate::config::settings::{self, DirectorySource};
 use crate::policy::principal::Account;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
@@ -218,6 +218,29 @@ impl Directory {
     /// Takes other peppers over: `directory.peppers`.
     pub fn replace_peppers(&self, peppers: &[(String, Secret)]) {
         self.peppers.store(Arc::new(Peppers::new(peppers)));
+    }
+
+    /// Looks whether token and certificates of other calls can be used, and changes nothing yet; `None` where this
+    /// directory makes no calls.
+    ///
+    /// # Errors
+    /// They cannot.
+    pub fn prepare_calls(&self, source: &DirectorySource) -> Result<Option<NewSecrets>, CallsError> {
+        match (&self.source, source) {
+            (Source::Remote(remote), DirectorySource::Https(calls)) if matches!(remote.origin, Origin::Calls(_)) => {
+                NewSecrets::prepare(calls).map(Some)
+            }
+            (Source::File { .. } | Source::Remote(_), _) => Ok(None),
+        }
+    }
+
+    /// Takes them over: `directory.token`, `client_certificate`, `client_key` and `ca`. What is known stays known.
+    pub fn replace_secrets(&self, secrets: NewSecrets) {
+        if let Source::Remote(remote) = &self.source
+            && let Origin::Calls(calls) = &remote.origin
+        {
+            calls.replace(secrets);
+        }
     }
 
     /// Whether it is known to hold no account at all; only a file can be known for that.

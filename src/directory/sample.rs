@@ -1,7 +1,7 @@
 //! A sample of the far side of `https:`: the three calls of `deploy/directory-openapi.yaml`, answered from records.
 //!
-//! Plain values in and out; whoever carries them over a socket is no part of it: the tests, and `deploy/directory-sample.rs`,
-//! which the description is checked against. It compares passwords on the caller's thread, so it is no service to run.
+//! Plain values in and out; whoever carries them over a socket is no part of it: the tests, `demo`, and
+//! `deploy/directory-sample.rs`, which the description is checked against. It compares passwords on the caller's thread, so it is no service to run.
 
 use arc_swap::ArcSwap;
 use argon2::{Argon2, PasswordHash, PasswordVerifier as _};

@@ -29,8 +29,8 @@ pub struct Known {
     account: ArcSwap<Account>,
     /// Seconds since the epoch.
     pub expires: u64,
-    /// Milliseconds since the epoch, by the store's clock.
-    started: u64,
+    /// When its session began: milliseconds since the epoch, by the store's clock.
+    pub started: u64,
     /// Under which subscription the store was last asked for the session.
     epoch: AtomicU64,
     /// When that was, on the feed's clock.

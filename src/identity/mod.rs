@@ -175,7 +175,8 @@ impl Resolver {
             return Ok(());
         }
         let account = Arc::clone(&known.account());
-        let reading = self.read(&known.jti, account.lineage.as_str(), self.cache.since(feed), patience).await;
+        let session = (&*known.jti, known.started);
+        let reading = self.read(session, account.lineage.as_str(), self.cache.since(feed), patience).await;
         match reading.found {
             Ok(Found::Live(session))
                 if *session.jti == *known.jti
@@ -227,7 +228,9 @@ impl Resolver {
         since: Since,
         patience: &Patience,
     ) -> Identity {
-        let reading = self.read(&claims.jti, &claims.lineage, since, patience).await;
+        // `iat` is in whole seconds, rounded down.
+        let began = claims.iat.saturating_add(1).saturating_mul(1000);
+        let reading = self.read((&claims.jti, began), &claims.lineage, since, patience).await;
         let session = match reading.found {
             Err(cause) => return Identity::StoreUnavailable(cause),
             Ok(Found::Missing) => return Identity::Revoked(SESSION_OVER),
@@ -256,17 +259,17 @@ impl Resolver {
         identified(account, Scheme::Token, jti)
     }
 
-    /// Reads a session, one call for all who ask at a time. The answer is from a read that began no earlier than
-    /// `since`: what ended a session before this request came is never overlooked by joining an older read. Nor does it
-    /// wait longer than the request may, whoever made the call.
-    async fn read(&self, jti: &str, lineage: &str, since: Since, patience: &Patience) -> Reading {
+    /// Reads a session, by its jti and when it began at the latest; one call for all who ask at a time. The answer is
+    /// from a read that began no earlier than `since`: what ended a session before this request came is never overlooked
+    /// by joining an older read. Nor does it wait longer than the request may, whoever made the call.
+    async fn read(&self, (jti, began_ms): (&str, u64), lineage: &str, since: Since, patience: &Patience) -> Reading {
         let asked = Asked::now(self.sessions.feed());
         let reading = patience.wait(async {
             loop {
                 let call = async {
                     let feed = self.sessions.feed();
                     let (since, asked) = (self.cache.since(feed), Asked::now(feed));
-                    Reading { since, asked, found: self.sessions.look_up(jti, lineage).await }
+                    Reading { since, asked, found: self.sessions.look_up(jti, lineage, began_ms).await }
                 };
                 let reading = self.flights.join(jti, call).await;
                 if reading.found.is_err() || !reading.since.is_before(&since) {

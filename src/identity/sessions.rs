@@ -70,13 +70,13 @@ impl Sessions {
         answer.map_err(|error| self.note("time", error))
     }
 
-    /// The session with this id.
+    /// The session with this id, of a token that is genuine; as [`Store::session_begun`].
     ///
     /// # Errors
     /// The private cause, when the store did not answer.
-    pub async fn look_up(&self, jti: &str, lineage: &str) -> Result<Found, &'static str> {
+    pub async fn look_up(&self, jti: &str, lineage: &str, began_ms: u64) -> Result<Found, &'static str> {
         let started = Instant::now();
-        let answer = self.store.session(jti, lineage).await;
+        let answer = self.store.session_begun(jti, lineage, began_ms).await;
         observe_since(&self.get, started);
         if let Ok(Found::Missing) = answer {
             self.metrics.sessions_missing.inc();

@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::acknowledge::{Acknowledging, longest_wait};
 use super::error::{StoreError, judge};
+use super::primacy::Proof;
 use super::sentinel::Sentinels;
 use super::wire::{Live, State, Target, Wire};
 
 /// Never returns. May be dropped at any point: what is half done is thrown away.
 pub(super) async fn keep(wire: &Wire) {
     let mut pace = Pace::new();
-    let mut asked = Instant::now();
+    let mut asked = Asked::now();
     loop {
         let state = wire.state();
         let healthy = match &*state {
@@ -27,7 +28,7 @@ pub(super) async fn keep(wire: &Wire) {
             // A connection that is to be replaced stays in use meanwhile: it still answers what it can.
             State::Up(_) | State::Down(_) => {
                 pace.turn().await;
-                asked = Instant::now();
+                asked = Asked::now();
                 establish(wire, &mut pace).await
             }
         };
@@ -41,20 +42,49 @@ pub(super) async fn keep(wire: &Wire) {
     }
 }
 
+/// When the sentinels were asked last.
+struct Asked {
+    /// In their turn.
+    regularly: Instant,
+    /// At all.
+    last: Instant,
+}
+
+impl Asked {
+    fn now() -> Self {
+        let now = Instant::now();
+        Self { regularly: now, last: now }
+    }
+}
+
 /// Whether the connection is still good, and still to the server that the sentinels name.
-async fn check(wire: &Wire, live: &Live, asked: &mut Instant) -> Result<(), StoreError> {
-    probe(wire, live.connection.clone()).await?;
+async fn check(wire: &Wire, live: &Live, asked: &mut Asked) -> Result<(), StoreError> {
     let Target::Sentinels(sentinels) = &wire.target else {
-        return Ok(());
+        return probe(wire, live.connection.clone()).await;
     };
-    if asked.elapsed() < ASK_EVERY {
+    if wire.primacy.is_wanted() {
+        sleep_until(asked.last + ASK_APART).await;
+    }
+    let proof = Proof { asked: Instant::now(), clock_ms: wire.settings.clock.now_ms() };
+    probe(wire, live.connection.clone()).await?;
+    let regular = asked.regularly.elapsed() >= ASK_EVERY;
+    if !regular && !wire.primacy.is_wanted() {
         return Ok(());
     }
-    *asked = Instant::now();
+    asked.last = Instant::now();
+    if regular {
+        asked.regularly = asked.last;
+    }
+    wire.primacy.begin();
     // An old primary that was cut off from the others, but not from us, does not know that it is one no more. Sentinels
-    // that are away or disagree, however, are no reason to leave a primary that works.
+    // that are away or disagree, however, are no reason to leave a primary that works; nor is what they say right after
+    // a failover, when not all of them have heard of it, and to which only their next turn counts.
     match sentinels.elected().await {
-        Some((host, port)) if format!("{host}:{port}") != live.address => Err(StoreError::Unreachable),
+        Some((host, port)) if format!("{host}:{port}") == live.address => {
+            wire.primacy.prove(proof);
+            Ok(())
+        }
+        Some(_) if regular => Err(StoreError::Unreachable),
         Some(_) | None => Ok(()),
     }
 }
@@ -208,6 +238,9 @@ pub(super) const PROBE_EVERY: Duration = Duration::from_millis(250);
 
 /// How often the sentinels are asked who the primary is, while it works.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// And how soon again when somebody waits for their word: within the budget of a call.
+const ASK_APART: Duration = Duration::from_millis(20);
 
 /// Longer than a call's budget usually is: a server that is merely slow is not given up for it.
 pub(super) const PROBE_WITHIN: Duration = Duration::from_millis(500);

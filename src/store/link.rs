@@ -13,6 +13,7 @@ use super::address::Place;
 use super::clock::RemoteClock;
 use super::cluster::Cluster;
 use super::error::{Refusal, StoreError, StoreUrlError};
+use super::primacy::Absence;
 use super::redis::RedisSettings;
 use super::sentinel::Sentinels;
 use super::slots::{key_of, slot_of};
@@ -135,6 +136,18 @@ impl Link {
         Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
     }
 
+    /// Whether a session that was not there, by an answer of [`Link::ask_each`], is gone: of servers that sentinels watch,
+    /// only a proven primary is believed. A server of a cluster that was left behind refuses reads by itself.
+    ///
+    /// # Errors
+    /// It cannot be told before `deadline`.
+    pub(super) async fn confirm(&self, absence: Absence, deadline: Instant) -> Result<(), StoreError> {
+        match &self.way {
+            Way::One(wire) => wire.confirm(absence, deadline).await,
+            Way::Cluster(_) => Ok(()),
+        }
+    }
+
     /// Publishes a message, at any server of a cluster: the others pass it on.
     pub(super) async fn publish(&self, channel: &str, message: &[u8], deadline: Instant) -> Result<(), StoreError> {
         let mut publish = cmd("PUBLISH");
@@ -164,24 +177,31 @@ impl Link {
         }
     }
 
-    /// What the server does when its memory is full (`maxmemory_policy`); `None` when it does not tell. Of a cluster,
-    /// the policy of a primary that evicts, if one does.
-    pub(super) async fn eviction_policy(&self, deadline: Instant) -> Option<String> {
+    /// What the server does when its memory is full (`maxmemory_policy`); `None` when it answers and does not tell. Of
+    /// a cluster, the policy of a primary that evicts, if one does, and otherwise of one that does not tell.
+    ///
+    /// # Errors
+    /// Why it could not be asked; [`StoreError::Refused`] where our user has not the right.
+    pub(super) async fn eviction_policy(&self, deadline: Instant) -> Result<Option<String>, StoreError> {
         let mut info = cmd("INFO");
         info.arg("memory");
         let order = Order::Command(&info);
         let policy = |answer: Result<Value, Refusal>| {
-            let text: String = from_redis_value(answer.ok()?).ok()?;
-            text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(|policy| policy.trim().to_owned())
+            let text: String = read(answer.map_err(|refusal| refusal.told)?)?;
+            let policy = text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"));
+            Ok(policy.map(|policy| policy.trim().to_owned()))
         };
         match &self.way {
             Way::One(wire) => policy(wire.ask(&order, false, deadline).await),
             Way::Cluster(cluster) => {
                 let table = cluster.table();
                 let answers = join_all(table.primaries().map(|wire| wire.ask(&order, false, deadline))).await;
-                let mut policies: Vec<String> = answers.into_iter().filter_map(policy).collect();
-                let evicting = policies.iter().position(|policy| policy != "noeviction").unwrap_or(0);
-                (!policies.is_empty()).then(|| policies.swap_remove(evicting))
+                let policies: Vec<_> = answers.into_iter().map(policy).collect();
+                let evicts =
+                    |told: &&Result<Option<String>, _>| matches!(told, Ok(Some(policy)) if policy != NO_EVICTION);
+                let silent = |told: &&Result<Option<String>, _>| !matches!(told, Ok(Some(_)));
+                let telling = policies.iter().find(evicts).or_else(|| policies.iter().find(silent));
+                telling.or(policies.first()).cloned().unwrap_or(Err(StoreError::Unreachable))
             }
         }
     }
@@ -214,6 +234,9 @@ impl Link {
         }
     }
 }
+
+/// The one policy that loses nothing.
+const NO_EVICTION: &str = "noeviction";
 
 /// An answer of another shape than the command's is a record that is not what it should be.
 fn read<T: FromRedisValue>(answer: Value) -> Result<T, StoreError> {

@@ -1,7 +1,8 @@
 //! The store: what several gateways have to agree on, behind a few verbs. Two real backends: this process's memory,
-//! and a Redis server.
+//! and Redis, be it one server, a primary that sentinels watch, or a cluster.
 //!
-//! Called by `identity` (sessions), `admin` (readiness) and `app` (which runs [`Store::run`] in the background).
+//! Called by `identity` (sessions, lock-outs), `directory` (records, news of changes), `admin` (readiness) and `app`
+//! (which runs [`Store::run`] in the background).
 //! Deliberately not here: what an outage *means* for a request (the policy core decides that), who a session belongs
 //! to, and waiting: a call never waits for a connection to come back.
 
@@ -16,9 +17,11 @@ mod link;
 mod memory;
 mod message;
 mod patience;
+mod primacy;
 mod redis;
 mod sentinel;
 mod slots;
+mod state;
 mod subscription;
 mod tls;
 mod topology;
@@ -31,81 +34,13 @@ mod tests;
 use std::future::Future;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 pub use self::error::{StoreError, StoreUrlError};
 use self::feed::{Feed, Listener};
 pub use self::memory::Memory;
 pub use self::patience::Patience;
 pub use self::redis::{Redis, RedisSettings};
+pub use self::state::{Eviction, Found, Lock, Revocation, Session};
 pub use self::tls::TlsFiles;
-
-/// How long a session's record outlives its token, in seconds: a token past its `exp` is then told apart from one
-/// whose session is gone, even where two clocks differ a little.
-const AFTERLIFE_S: u64 = 60;
-
-/// One login that has not been ended. Kept in the store as a JSON object with exactly these keys; keys that a newer
-/// gateway may add are skipped, a missing or repeated one makes the record unreadable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    /// The token's `jti`: `[A-Za-z0-9._~-]{1,64}`.
-    pub jti: Box<str>,
-    /// The account the token was made for, as in the token's `sub`.
-    pub sub: Box<str>,
-    /// When it began: milliseconds since the epoch, by the store's clock.
-    pub started: u64,
-    /// When the token expires: seconds since the epoch. The record itself lives 60 s longer.
-    pub expires: u64,
-    /// Which password it began with, as the directory marks passwords; another one ends the session.
-    #[serde(default)]
-    pub password_mark: u64,
-}
-
-impl Session {
-    /// The end of the record's life: milliseconds since the epoch.
-    fn record_ends_ms(&self) -> u64 {
-        self.expires.saturating_add(AFTERLIFE_S).saturating_mul(1000)
-    }
-}
-
-/// What the store holds of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// It goes on.
-    Live(Session),
-    /// There is no record: it was ended, evicted, or the store was emptied.
-    Missing,
-    /// There is a record, but it began no later than a watermark.
-    Revoked,
-}
-
-/// Which sessions end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Revocation<'a> {
-    /// The one with this jti.
-    Session(&'a str),
-    /// All of this account, none of those below it.
-    Account(&'a str),
-    /// All of this account and of every account below it.
-    Subtree(&'a str),
-}
-
-impl<'a> Revocation<'a> {
-    fn id(self) -> &'a str {
-        match self {
-            Self::Session(id) | Self::Account(id) | Self::Subtree(id) => id,
-        }
-    }
-}
-
-/// Where a key of the lock-out stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lock {
-    /// Failures that are not forgotten yet.
-    pub failures: u32,
-    /// Locked until then: milliseconds since the epoch by the store's clock; 0 when it is open.
-    pub until: u64,
-}
 
 /// A backend. Both behave alike; `tests.rs` holds the one suite that each has to pass.
 ///
@@ -173,6 +108,19 @@ impl Store {
         match self {
             Self::Memory(memory) => Ok(memory.session(jti, lineage)),
             Self::Redis(redis) => redis.session(jti, lineage).await,
+        }
+    }
+
+    /// The same of a session that somebody holds a genuine token of, begun at `began_ms` at the latest: milliseconds
+    /// since the epoch, by the store's clock. [`Found::Missing`] is never the word of a server that may be an old primary.
+    ///
+    /// # Errors
+    /// As above; [`StoreError::TimedOut`] also where it cannot be told whether the server is the primary.
+    pub async fn session_begun(&self, jti: &str, lineage: &str, began_ms: u64) -> Result<Found, StoreError> {
+        debug_assert!(is_id(jti), "the caller validates a jti");
+        match self {
+            Self::Memory(memory) => Ok(memory.session(jti, lineage)),
+            Self::Redis(redis) => redis.session_begun(jti, lineage, began_ms).await,
         }
     }
 
@@ -337,12 +285,11 @@ impl Store {
         self.feed().add(listener);
     }
 
-    /// The server's way to make room, once it was asked: everything but `noeviction` can lose sessions. `None` while
-    /// it is not known.
-    pub fn eviction_policy(&self) -> Option<Box<str>> {
+    /// The server's way to make room. A store in memory evicts nothing.
+    pub fn eviction(&self) -> Eviction {
         match self {
-            Self::Memory(_) => Some("noeviction".into()),
-            Self::Redis(redis) => redis.eviction_policy(),
+            Self::Memory(_) => Eviction::Policy("noeviction".into()),
+            Self::Redis(redis) => redis.eviction(),
         }
     }
 

@@ -21,10 +21,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::TlsFiles;
 use super::error::{StoreError, StoreUrlError};
 use super::feed::Feed;
 use super::link::Link;
+use super::{Eviction, TlsFiles};
 
 /// Where the server is and how long a call may take.
 pub struct RedisSettings {
@@ -65,8 +65,8 @@ pub struct Redis {
     /// Boxed to keep `Store`, whose other backend is small, small.
     link: Box<Link>,
     feed: Feed,
-    /// How the server makes room, once that was asked.
-    eviction: RwLock<Option<Box<str>>>,
+    /// How the server makes room.
+    eviction: RwLock<Eviction>,
     /// There is a new subscription, and so perhaps another server.
     renewed: Notify,
 }
@@ -96,7 +96,7 @@ impl Redis {
         &self.feed
     }
 
-    pub(super) fn eviction_policy(&self) -> Option<Box<str>> {
+    pub(super) fn eviction(&self) -> Eviction {
         self.eviction.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

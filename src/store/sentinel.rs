@@ -1,5 +1,5 @@
-//! Which server the sentinels call the primary. `keeper` asks on every loss and once a second; whether the named server
-//! really is one is for the keeper to find out.
+//! Which server the sentinels call the primary. `keeper` asks on every loss, once a second, and when a call wants to know
+//! (`primacy`); whether the named server really is one is for the keeper to find out.
 
 use std::time::Duration;
 

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use super::acknowledge::{Acknowledging, Unconfirmed};
 use super::clock::RemoteClock;
 use super::error::{Refusal, StoreError, Verdict, judge, redirect};
+use super::primacy::{Absence, Primacy};
 use super::sentinel::Sentinels;
 
 /// The way to one server.
@@ -35,6 +36,8 @@ pub(super) struct Wire {
     pub(super) wake: Notify,
     /// Counts the servers: goes up when the connection leads to another one than before.
     pub(super) tenure: watch::Sender<u64>,
+    /// Whether the server can be believed about what is not there.
+    pub(super) primacy: Primacy,
     state: ArcSwap<State>,
     /// Where the latest connection led to.
     latest: Mutex<Option<String>>,
@@ -113,6 +116,7 @@ impl Wire {
             keeps_time: AtomicBool::new(true),
             wake: Notify::new(),
             tenure: watch::Sender::new(0),
+            primacy: Primacy::default(),
             state: ArcSwap::from_pointee(State::Down(StoreError::Unreachable)),
             latest: Mutex::new(None),
             demoted: AtomicBool::new(false),
@@ -221,6 +225,14 @@ impl Wire {
         }
     }
 
+    /// Whether a session that this server does not know is gone. A server at a fixed address is taken at its word.
+    pub(super) async fn confirm(&self, absence: Absence, deadline: Instant) -> Result<(), StoreError> {
+        match &self.target {
+            Target::Fixed { .. } => Ok(()),
+            Target::Sentinels(_) => self.primacy.confirm(absence, || self.wake.notify_one(), deadline).await,
+        }
+    }
+
     fn fault(&self, state: &Arc<State>, live: &Live, error: &RedisError) -> Refusal {
         let (told, verdict) = judge(error);
         match verdict {
@@ -248,6 +260,7 @@ impl Wire {
         self.reached.store(true, Ordering::Relaxed);
         self.announced.store(true, Ordering::Relaxed);
         let address = live.address.clone();
+        self.primacy.forget();
         let before = self.state.swap(Arc::new(State::Up(Box::new(live))));
         if matches!(*before, State::Down(_)) {
             info!(store = address, "the store is reached");

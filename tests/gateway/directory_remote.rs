@@ -5,8 +5,11 @@ mod far;
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use self::far::{Far, TOKEN};
 use crate::harness::accounts::{Accounts, key_of};
+use crate::harness::builder::Builder;
 use crate::harness::lab::{Lab, builder, login_request};
 use crate::harness::redis::RedisServer;
 use crate::harness::request::{Request, get};
@@ -144,4 +147,46 @@ fn a_far_directory_compares_passwords_and_its_outage_is_no_wrong_password() {
     for secret in [TOKEN, &key_of("ak_alice"), &token] {
         assert!(!lab.gateway.stderr().contains(secret), "a secret in the log");
     }
+}
+
+/// The account is one that this gateway has never looked up: nobody can tell whether it exists.
+#[test]
+fn a_directory_that_is_away_stops_no_revocation_and_only_a_definite_unknown_is_404() {
+    let far = Far::start(&Accounts::lab());
+    let lab = on_far(&far);
+    let token = lab.login("alice");
+    let ask = |what: &str, id: &str| lab.gateway.admin_json("POST", "/revocations", &json!({ what: id }));
+    ask("account", "nobody").assert_status(404);
+    far.set_open(false);
+    for (what, id) in [("account", "bob"), ("subtree", "stranger"), ("account", "alice")] {
+        let answer = ask(what, id).assert_ok().json();
+        assert_eq!(answer["revoked"], true, "{what} {id}: {answer}");
+    }
+    lab.call(&get("/orders/1").token(&token)).assert_denied(401, "1001", "token_revoked");
+    ask("account", "a b").assert_status(400);
+    far.set_open(true);
+    eventually("the directory can tell again", RECOVERY, || (ask("subtree", "no-such").status == 404).then_some(()));
+}
+
+#[test]
+fn the_token_of_a_far_directory_is_renewed_by_a_reload() {
+    let far = Far::start(&Accounts::lab());
+    let with = |builder: Builder| builder.accounts(&Accounts::none()).directory(&far.lines());
+    let lab = Lab::with(|builder| with(builder).file("far-token", "the-token-of-last-year"));
+    let reload = || lab.gateway.admin_json("POST", "/reload", &json!({}));
+    lab.call(&with_key("alice")).assert_denied(503, "503", "directory_unavailable");
+    lab.gateway.replace_file("far-token", TOKEN);
+    reload().assert_ok();
+    eventually("the new token is shown", RECOVERY, || (lab.call(&with_key("alice")).status == 200).then_some(()));
+    // One that no header can hold is refused, and the good one stays in use.
+    lab.gateway.replace_file("far-token", "two words");
+    reload().assert_status(422);
+    lab.call(&with_key("bob")).assert_ok();
+    lab.gateway.replace_file("far-token", TOKEN);
+    let elsewhere =
+        lab.gateway.read_file("gateway.toml").replace("url = \"http://127.0.0.1:", "url = \"http://127.0.0.2:");
+    lab.gateway.replace_file("gateway.toml", &elsewhere);
+    let refused = reload().assert_status(422);
+    assert!(refused.text().contains("directory.url"), "where it is stays cold: {refused}");
+    lab.call(&with_key("root")).assert_ok();
 }

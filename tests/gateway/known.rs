@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::fleet::wait_until_heard;
+use crate::harness::gateway::Gateway;
 use crate::harness::jwt::Forgery;
 use crate::harness::lab::{Lab, builder, login_request};
 use crate::harness::metrics::Metrics;
@@ -181,6 +182,24 @@ fn evicted_session_is_revoked_counted_and_warned_of() {
     let counted = missing(&gateway.metrics()) - before;
     assert!(counted > 1.5, "{counted} missing sessions were counted");
     trial.lab.call(&login_request("", "alice")).assert_ok();
+}
+
+/// The only right it lacks is `+info`.
+#[test]
+fn store_that_does_not_tell_its_policy_is_warned_of_too() {
+    let redis = RedisServer::start();
+    let words = ["ACL", "SETUSER", "gate", "on", ">a-password", "~*", "&*", "+@all", "-info"];
+    assert_eq!(redis.command(&words), Reply::Text("OK".into()));
+    let warnings = |gateway: &Gateway| gateway.admin_get("/readyz").json()["warnings"].to_string();
+    let lab = Lab::with(|builder| builder.store_with(&redis.url_as("gate", "a-password"), BUDGET));
+    eventually("it is warned of", PATIENCE, || warnings(&lab.gateway).contains("does not tell").then_some(()));
+    wait_until_heard(&lab.gateway);
+    // Nobody was asked: neither a store in memory nor one that was never reached.
+    assert_eq!(warnings(&Lab::start().gateway), "[]");
+    let absent = RedisServer::absent();
+    let unreached = builder().store(&absent.url()).upstream("lab", lab.upstream.address()).start_unready();
+    let ready = unreached.admin_get("/readyz");
+    assert_eq!((ready.status, warnings(&unreached).as_str()), (503, "[]"), "{ready}");
 }
 
 #[test]

@@ -148,6 +148,9 @@ fn spellings_of_an_email_share_one_count() {
         "al\u{131}ce@lab.example",
         "alice@lab.example\0",
         "alice@lab.example.",
+        // One letter and the same in two pieces.
+        "alic\u{e9}@lab.example",
+        "alice\u{301}@lab.example",
     ] {
         let response = lab.call(&with_password(odd, PASSWORD));
         assert!([401, 406, 429].contains(&response.status), "{odd:?}: {response}");

@@ -13,6 +13,8 @@ mod harness;
 mod admin;
 mod basic;
 mod cancel;
+mod cases;
+mod demo;
 mod denials;
 mod directory;
 mod directory_remote;

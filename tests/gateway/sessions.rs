@@ -115,12 +115,22 @@ fn odd_session_ids_are_refused_and_run_no_command() {
     let token = pair.lab.login("alice");
     let keys = pair.redis.command(&["DBSIZE"]).number();
     assert!(keys > 0);
+    pair.redis.command(&["CONFIG", "RESETSTAT"]);
+    let mut asked = 0;
     for jti in ["a b", "a\r\nFLUSHALL\r\n", "*", "", "{x}", "../session", &"j".repeat(4096)] {
         let forged = Forgery::of(&token).with_claim("jti", json!(jti)).sign();
         for gateway in [&pair.lab.gateway, &pair.second] {
             let response = gateway.call(&get("/orders/1").token(&forged));
             response.assert_denied_one_of(401, "1001", &["token_invalid", "token_revoked"]);
+            asked += 1;
         }
+    }
+    // Besides what gateways say and ask all the time, no more than a read for each.
+    let calls = pair.redis.calls();
+    let reads = calls.get("getrange").copied().unwrap_or_default();
+    assert!(reads <= asked, "{reads} reads for {asked} requests");
+    for command in ["flushall", "keys", "scan", "get", "set", "del", "eval", "evalsha"] {
+        assert!(!calls.contains_key(command), "{command} was run: {calls:?}");
     }
     assert!(pair.redis.command(&["DBSIZE"]).number() >= keys, "the database was emptied");
     pair.second_call(&token).assert_ok();

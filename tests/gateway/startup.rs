@@ -224,6 +224,21 @@ fn usage_errors_are_64() {
 }
 
 #[test]
+fn a_verb_without_its_choice_names_every_choice() {
+    for (words, choices) in
+        [(["lockout", "clear"], &["KEY", "--all"][..]), (["token", "revoke"], &["--jti", "--account", "--subtree"])]
+    {
+        let exit = run_alone(&words, "");
+        assert_eq!(exit.code, 64, "{words:?}: {exit:?}");
+        // Clap's "tip" and the help would name them as well; what is missing has to.
+        let (missing, _) = exit.stderr.split_once("Usage:").unwrap_or_else(|| panic!("{exit:?}"));
+        for choice in choices {
+            assert!(missing.contains(choice), "{words:?} without {choice}: {missing}");
+        }
+    }
+}
+
+#[test]
 fn password_makes_a_fresh_argon2id_record_without_its_newline() {
     let first = run_alone(&["password"], "a password\n");
     let second = run_alone(&["password"], "a password");

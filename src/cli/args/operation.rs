@@ -91,12 +91,9 @@ pub enum LockoutVerb {
         after_help = "Examples:\n  portcullis lockout clear 'pair:ops@customer.example@203.0.113.7'\n  portcullis lockout clear --all"
     )]
     Clear {
-        /// The key, as `lockout list` names it.
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
-        key: Option<String>,
-        /// Every key that the gateway knows.
-        #[arg(long)]
-        all: bool,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "flattened")]
+        what: ClearArgs,
         /// How the outcome is written.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -104,6 +101,17 @@ pub enum LockoutVerb {
         #[allow(missing_docs, reason = "flattened")]
         remote: RemoteArgs,
     },
+}
+
+/// What to forget.
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false)]
+pub struct ClearArgs {
+    /// The key, as `lockout list` names it.
+    pub key: Option<String>,
+    /// Every key that the gateway knows.
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `reload`

@@ -17,7 +17,7 @@ use super::book::{PASSWORD, key_of};
 use super::fixture::{Fixture, Kind, TOKEN, calls, records};
 use super::{account, proved, usual, whose};
 use crate::config::secret::Secret;
-use crate::config::settings::{DirectoryCalls, TlsFiles};
+use crate::config::settings::{DirectoryCalls, DirectorySource, TlsFiles};
 use crate::directory::https::CallsError;
 use crate::directory::sample::{Call, Sample};
 use crate::directory::{Directory, Surroundings, Unavailable};
@@ -209,7 +209,19 @@ async fn over_tls_the_own_authority_and_our_certificate_count() {
         let told = account(&directory(&DirectoryCalls { tls: refused, ..calls(&url) }).unwrap(), "usr-1").await;
         assert_eq!(told, Err(Unavailable("the directory cannot be reached")));
     }
+    let renewed = directory(&DirectoryCalls { tls: TlsFiles::default(), ..calls(&url) }).unwrap();
+    assert!(account(&renewed, "usr-1").await.is_err());
+    let of = |tls: &TlsFiles| DirectorySource::Https(Box::new(DirectoryCalls { tls: tls.clone(), ..calls(&url) }));
+    let secrets = renewed.prepare_calls(&of(&good)).unwrap().unwrap();
+    renewed.replace_secrets(secrets);
+    let give_up = Instant::now() + Duration::from_secs(3);
+    while account(&renewed, "usr-1").await.is_err() {
+        assert!(Instant::now() < give_up, "the new certificates are not used");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let broken = TlsFiles { ca: Some(b"no PEM".to_vec()), ..good.clone() };
+    assert_eq!(renewed.prepare_calls(&of(&broken)).err(), Some(CallsError::Authority));
+    assert!(renewed.prepare_calls(&DirectorySource::Redis).is_ok_and(|prepared| prepared.is_none()));
     assert_eq!(directory(&DirectoryCalls { tls: broken, ..calls(&url) }).err(), Some(CallsError::Authority));
     let broken = TlsFiles { key: Some(Secret::new(*b"no key")), ..good };
     assert_eq!(directory(&DirectoryCalls { tls: broken, ..calls(&url) }).err(), Some(CallsError::Certificate));

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tracing::warn;
 
+use super::super::Eviction;
+use super::super::error::StoreError;
 use super::super::message::{self, Message};
 use super::super::subscription::Subscription;
 use super::Redis;
@@ -80,16 +82,23 @@ impl Redis {
     /// Asks how the server makes room, once a minute and after each new subscription. Never returns.
     pub(super) async fn watch_eviction(&self) {
         loop {
-            if self.link.is_up() {
-                if let Some(policy) = self.link.eviction_policy(self.deadline()).await {
-                    *self.eviction.write().unwrap_or_else(PoisonError::into_inner) = Some(policy.into());
-                }
-                tokio::select! {
-                    () = sleep(EVICTION_EVERY) => {}
-                    () = self.renewed.notified() => {}
-                }
-            } else {
+            if !self.link.is_up() {
                 sleep(UP_EVERY).await;
+                continue;
+            }
+            let eviction = match self.link.eviction_policy(self.deadline()).await {
+                Ok(Some(policy)) => Eviction::Policy(policy.into()),
+                // Asked again no sooner: each refusal stands in the server's log of its access lists.
+                Ok(None) | Err(StoreError::Refused(_) | StoreError::Unreadable) => Eviction::Untold,
+                Err(StoreError::Unreachable | StoreError::TimedOut | StoreError::Unacknowledged) => {
+                    sleep(SLOWEST).await;
+                    continue;
+                }
+            };
+            *self.eviction.write().unwrap_or_else(PoisonError::into_inner) = eviction;
+            tokio::select! {
+                () = sleep(EVICTION_EVERY) => {}
+                () = self.renewed.notified() => {}
             }
         }
     }

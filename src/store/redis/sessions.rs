@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::super::error::StoreError;
 use super::super::feed::News;
 use super::super::message::number;
+use super::super::primacy::Absence;
 use super::super::watermark::{MARK_LIFE_MS, Marks, ids, is_revoked};
 use super::super::{Found, Revocation, Session, is_id};
 use super::records::bounded_read;
@@ -67,8 +68,26 @@ impl Redis {
         Ok(ended)
     }
 
+    pub(in super::super) async fn session_begun(
+        &self,
+        jti: &str,
+        lineage: &str,
+        began_ms: u64,
+    ) -> Result<Found, StoreError> {
+        let absence = Absence { began_ms, asked: Instant::now() };
+        let deadline = absence.asked + self.budget;
+        let found = self.session_by(jti, lineage, deadline).await?;
+        if found == Found::Missing {
+            self.link.confirm(absence, deadline).await?;
+        }
+        Ok(found)
+    }
+
     pub(in super::super) async fn session(&self, jti: &str, lineage: &str) -> Result<Found, StoreError> {
-        let deadline = self.deadline();
+        self.session_by(jti, lineage, self.deadline()).await
+    }
+
+    async fn session_by(&self, jti: &str, lineage: &str, deadline: Instant) -> Result<Found, StoreError> {
         let key = self.session_key(jti);
         let mut commands = vec![bounded_read(&key)];
         commands.extend(self.mark_reads(lineage));

@@ -71,7 +71,7 @@ impl Work {
                 }
             }
             for known in [number / 2, number / 3].into_iter().filter_map(|place| known.get(place)) {
-                let answer = self.store.session(&known.session.jti, &known.lineage).await;
+                let answer = self.store.session_begun(&known.session.jti, &known.lineage, known.session.started).await;
                 assert!(known.allows(&answer), "{} is {answer:?}", known.session.jti);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;

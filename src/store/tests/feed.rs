@@ -9,7 +9,7 @@ use super::server::Server;
 use super::{CALM, Ear, KEEP, eventually, session};
 use crate::store::feed::{News, SILENCE};
 use crate::store::message::{Message, read, read_directory};
-use crate::store::{Lock, Revocation, Store};
+use crate::store::{Eviction, Lock, Revocation, Store};
 
 /// Longer than [`SILENCE`] by what a busy machine needs.
 const NOTICED: Duration = Duration::from_millis(1500);
@@ -164,12 +164,12 @@ async fn the_feed_of_a_store_in_memory_is_always_heard() {
 async fn the_eviction_policy_is_known_and_asked_again_of_a_new_server() {
     let mut server = Server::start();
     let store = heard_store(&server).await;
-    eventually("it is known", CALM, || store.eviction_policy().as_deref() == Some("noeviction")).await;
+    eventually("it is known", CALM, || store.eviction() == Eviction::Policy("noeviction".into())).await;
     server.kill();
     eventually("the server is missed", CALM, || !store.is_up()).await;
     server.launch();
     let () = server.tell(cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-lru")).await;
-    eventually("it is asked again", RECOVERY, || store.eviction_policy().as_deref() == Some("allkeys-lru")).await;
+    eventually("it is asked again", RECOVERY, || store.eviction() == Eviction::Policy("allkeys-lru".into())).await;
 }
 
 #[test]

@@ -10,10 +10,10 @@ use tokio::net::TcpListener;
 use super::lag::Lag;
 use super::link::{ask, in_, link_at, reached};
 use super::load::Load;
-use super::server::Server;
-use super::{CALM, eventually};
-use crate::store::StoreError;
+use super::server::{Server, store_at};
+use super::{CALM, KEEP, LINEAGE, eventually, session};
 use crate::store::link::Link;
+use crate::store::{Found, Session, StoreError};
 
 const BUDGET: Duration = Duration::from_millis(100);
 
@@ -221,6 +221,59 @@ async fn an_old_primary_that_does_not_know_of_its_successor_is_left() {
     parrots[0].name(new.port);
     parrots[1].name(new.port);
     led_to(&link, new.port, Duration::from_millis(2500)).await;
+}
+
+/// What the old primary says of sessions, while others already use the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_the_new_primary_is_never_missing_for_who_still_reads_the_old_one() {
+    let (old, new) = (Server::start(), Server::start());
+    let parrots = Parrot::three(old.port).await;
+    let late = store_at(parrots_url(&parrots), CALM);
+    eventually("it reads the old one", CALM, || late.is_up()).await;
+    let ahead = new.reached_store(CALM).await;
+    let (mut doubted, mut rounds) = (0, 0);
+    for parrot in &parrots {
+        parrot.name(new.port);
+    }
+    let give_up = Instant::now() + CALM;
+    // Each is younger than the gateway's latest look at the sentinels.
+    loop {
+        let jti = format!("young-{rounds}");
+        let started = ahead.time().await.unwrap();
+        ahead.start_session(&Session { started, ..session(&jti) }, KEEP).await.unwrap();
+        let within = Duration::from_millis(100);
+        match tokio::time::timeout(within, late.session_begun(&jti, LINEAGE, started)).await {
+            Ok(Ok(Found::Live(_))) => break,
+            Ok(Err(_)) | Err(_) => doubted += 1,
+            Ok(Ok(found)) => panic!("round {rounds}: {found:?}"),
+        }
+        rounds += 1;
+        assert!(Instant::now() < give_up, "never led to the new primary");
+    }
+    assert!(doubted > 1, "the old primary was not asked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_gone_is_missing_as_soon_as_the_primary_is_proven() {
+    let server = Server::start();
+    let parrots = Parrot::three(server.port).await;
+    let store = store_at(parrots_url(&parrots), BUDGET);
+    eventually("it is up", CALM, || store.is_up()).await;
+    let now = || store.now_ms();
+    // Proven on demand, again and again, and within the budget.
+    for _ in 0..20 {
+        assert_eq!(store.session_begun("never", LINEAGE, now()).await, Ok(Found::Missing));
+    }
+    // Without sentinels what began before the last proof is gone, and nothing can be said of what began after it.
+    let before = now() - 3000;
+    for parrot in parrots {
+        parrot.task.abort();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(store.session_begun("never", LINEAGE, before).await, Ok(Found::Missing));
+    assert_eq!(store.session_begun("never", LINEAGE, now()).await, Err(StoreError::TimedOut));
+    assert_eq!(store.session("never", LINEAGE).await, Ok(Found::Missing), "the server's own word");
+    assert!(store.is_up(), "sentinels that are away are no outage");
 }
 
 #[tokio::test]

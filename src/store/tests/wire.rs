@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::server::{Server, store_at};
 use super::{CALM, KEEP, LINEAGE, eventually, session, session_for, system_ms};
-use crate::store::{Found, Revocation, Session, StoreError};
+use crate::store::{Eviction, Found, Revocation, Session, StoreError};
 
 #[tokio::test]
 async fn the_redis_record_is_plain_json_under_a_tagged_key_for_sixty_seconds_more() {
@@ -139,7 +139,7 @@ async fn an_acl_user_and_a_database_in_the_url_are_used() {
     assert!(store.seen("k", "here").await.unwrap().is_some());
     assert_eq!(store.record("account", "a", CALM).await, Ok(None));
     eventually("the feed is heard", CALM, || store.feed().is_alive()).await;
-    eventually("the eviction policy is known", CALM, || store.eviction_policy().is_some()).await;
+    eventually("the eviction policy is known", CALM, || matches!(store.eviction(), Eviction::Policy(_))).await;
 }
 
 /// Answers PING and TIME like a server whose clock is `ahead_ms` ahead of ours.

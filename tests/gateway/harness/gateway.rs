@@ -16,6 +16,7 @@ use crate::harness::builder::Place;
 use crate::harness::client::Client;
 use crate::harness::lines::Line;
 use crate::harness::metrics::Metrics;
+use crate::harness::ports;
 use crate::harness::request::{Request, get, request};
 use crate::harness::response::Response;
 use crate::harness::wait::{PATIENCE, eventually};
@@ -47,7 +48,19 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts `serve` and waits until the admin listener answers 200 on `ready`.
     pub(crate) fn serve(place: Place, ready: &str) -> Self {
-        let process = command(&place, &["serve", "-c", "gateway.toml"])
+        Self::launch(place, &["serve", "-c", "gateway.toml"], ready)
+    }
+
+    /// Starts `demo` with these options, which needs no file and prints its introduction where access lines go.
+    pub(crate) fn demo(options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let place = Place { dir, proxy: ports::free(), admin: ports::free(), environment: Vec::new() };
+        let (listen, admin) = (place.proxy.to_string(), place.admin.to_string());
+        Self::launch(place, &[&["demo", "--listen", &listen, "--admin", &admin], options].concat(), "/readyz")
+    }
+
+    fn launch(place: Place, words: &[&str], ready: &str) -> Self {
+        let process = command(&place, words)
             .stdin(Stdio::null())
             .stdout(log(place.dir.path(), ACCESS_LOG))
             .stderr(log(place.dir.path(), OPERATIONAL_LOG))
