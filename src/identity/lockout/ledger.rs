@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 
-use super::seen::{Known, Successes};
+use super::seen::{Asked, Known, Successes};
 use super::subject::{Identifier, Key, Subject};
 use super::table::{Settled, Standing, Table};
 use super::tally::{Allowance, LONGEST_MS};
@@ -196,6 +196,16 @@ impl Ledger {
     /// Takes over whether the store has seen a pair, and when.
     pub(super) fn learn_seen(&self, subject: Subject<'_>, now: u64, seen: Option<u64>) {
         self.seen.learn(self.hash(subject.pair()), now, seen);
+    }
+
+    /// When the store last said where a pair stands.
+    pub(super) fn asked(&self, subject: Subject<'_>) -> Option<Asked> {
+        self.seen.stood(self.hash(subject.pair()))
+    }
+
+    /// The store has said where a pair stands.
+    pub(super) fn note_asked(&self, subject: Subject<'_>, asked: Asked) {
+        self.seen.note_stood(self.hash(subject.pair()), asked);
     }
 
     /// The store could not be told that a pair was seen.
