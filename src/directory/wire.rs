@@ -281,10 +281,12 @@ mod tests {
 
     #[test]
     fn a_record_that_breaks_its_rules_is_still_told_from_what_is_no_record() {
-        for record in [r#"{"id":"c"}"#, r#"{"x":[{}],"id":"c","role":"r","role":"r"}"#, r#"{"id":"c","status":"gone"}"#] {
+        for record in [r#"{"id":"c"}"#, r#"{"x":[{}],"id":"c","role":"r","role":"r"}"#, r#"{"id":"c","status":"gone"}"#]
+        {
             assert_eq!(is_of("c", record.as_bytes()), Ok(()), "{record}");
         }
-        let others = ["", "<html>", "null", r#"["c"]"#, r#"{"id":"c""#, r#"{"error":"away"}"#, r#"{"id":"d"}"#, r#"{"id":7}"#];
+        let others =
+            ["", "<html>", "null", r#"["c"]"#, r#"{"id":"c""#, r#"{"error":"away"}"#, r#"{"id":"d"}"#, r#"{"id":7}"#];
         for other in others {
             assert!(is_of("c", other.as_bytes()).is_err(), "{other}");
         }

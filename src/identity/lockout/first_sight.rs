@@ -2,29 +2,25 @@
 //!
 //! Called by the lock-out for Basic, before a key is compared. News of locks come over the feed, but what was said before
 //! the node subscribed, or while its subscription was away, nobody repeats. So the store is asked once for each pair
-//! and subscription; after that the feed tells, and a request makes no call. It decides nothing.
+//! and subscription, and at each request while nothing can be heard; else the feed tells, and a request makes no call.
+//! It decides nothing.
 
 use super::Lockout;
-use super::seen::Asked;
 use super::subject::Subject;
-use crate::store::feed::SILENCE;
 
 impl Lockout {
-    /// Whether another gateway may have locked the pair without this one having heard of it. Not, while the feed that
-    /// was heard when the store was asked is heard still; nor for as long after the question as news may take.
+    /// Whether another gateway may have locked the pair without this one having heard of it. Not, while the
+    /// subscription that was there when the store was asked is heard still.
     pub(super) fn may_have_missed(&self, subject: Subject<'_>) -> bool {
         let feed = self.store.feed();
-        let heard_since = |asked: &Asked| feed.is_alive() && asked.epoch == feed.epoch();
-        let just_asked = |asked: &Asked| u128::from(feed.now().saturating_sub(asked.at)) < SILENCE.as_millis();
-        !self.ledger.asked(subject).is_some_and(|asked| heard_since(&asked) || just_asked(&asked))
+        !(feed.is_alive() && self.ledger.stood(subject) == Some(feed.epoch()))
     }
 
     /// Asks the store, in one call, where the pair and its network stand. A store that is away is no reason to refuse:
     /// the node goes on by what it knows, and asks again next time.
     pub(super) async fn catch_up(&self, subject: Subject<'_>) {
-        let feed = self.store.feed();
         // Before the question: what is said while it is under way is heard.
-        let asked = Asked { epoch: feed.epoch(), at: feed.now() };
+        let epoch = self.store.feed().epoch();
         let keys = [subject.pair(), subject.whole_network()];
         let names = keys.map(|key| key.to_string());
         let Ok(locks) = self.measured("locks", self.store.locks(&[&names[0], &names[1]])).await else { return };
@@ -32,7 +28,7 @@ impl Lockout {
         for (key, lock) in keys.into_iter().zip(locks).filter(|(_, lock)| lock.failures > 0) {
             self.ledger.follow(key, lock, self.now());
         }
-        self.ledger.note_asked(subject, asked);
+        self.ledger.note_stood(subject, epoch);
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 
-use super::seen::{Asked, Known, Successes};
+use super::seen::{Known, Successes};
 use super::subject::{Identifier, Key, Subject};
 use super::table::{Settled, Standing, Table};
 use super::tally::{Allowance, LONGEST_MS};
@@ -198,14 +198,14 @@ impl Ledger {
         self.seen.learn(self.hash(subject.pair()), now, seen);
     }
 
-    /// When the store last said where a pair stands.
-    pub(super) fn asked(&self, subject: Subject<'_>) -> Option<Asked> {
+    /// Under which subscription the store last said where a pair stands.
+    pub(super) fn stood(&self, subject: Subject<'_>) -> Option<u64> {
         self.seen.stood(self.hash(subject.pair()))
     }
 
-    /// The store has said where a pair stands.
-    pub(super) fn note_asked(&self, subject: Subject<'_>, asked: Asked) {
-        self.seen.note_stood(self.hash(subject.pair()), asked);
+    /// The store has said where a pair stands, asked under this subscription.
+    pub(super) fn note_stood(&self, subject: Subject<'_>, epoch: u64) {
+        self.seen.note_stood(self.hash(subject.pair()), epoch);
     }
 
     /// The store could not be told that a pair was seen.

@@ -34,17 +34,8 @@ struct Sighting {
     noted: u64,
     /// When the store was last asked whether it succeeded.
     asked: u64,
-    /// When the store last said where the pair stands.
-    stood: Option<Asked>,
-}
-
-/// A question to the store that was answered: when it was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    /// Under which subscription.
-    pub(super) epoch: u64,
-    /// Milliseconds of the feed's clock.
-    pub(super) at: u64,
+    /// Under which subscription the store last said where the pair stands.
+    stood: Option<u64>,
 }
 
 /// What is known of a pair.
@@ -101,14 +92,14 @@ impl Successes {
         });
     }
 
-    /// When the store last said where a pair stands.
-    pub(super) fn stood(&self, pair: u64) -> Option<Asked> {
+    /// Under which subscription the store last said where a pair stands.
+    pub(super) fn stood(&self, pair: u64) -> Option<u64> {
         self.shard(pair).get(&pair).and_then(|sighting| sighting.stood)
     }
 
-    /// The store has said where a pair stands.
-    pub(super) fn note_stood(&self, pair: u64, asked: Asked) {
-        self.change(pair, |sighting| sighting.stood = Some(asked));
+    /// The store has said where a pair stands, asked under this subscription.
+    pub(super) fn note_stood(&self, pair: u64, epoch: u64) {
+        self.change(pair, |sighting| sighting.stood = Some(epoch));
     }
 
     fn change<T>(&self, pair: u64, change: impl FnOnce(&mut Sighting) -> T) -> T {
@@ -160,12 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn when_the_store_was_asked_where_a_pair_stands_outlives_its_success() {
-        let (seen, asked) = (Successes::new(640), Asked { epoch: 3, at: 5 });
+    fn that_the_store_said_where_a_pair_stands_outlives_its_success() {
+        let seen = Successes::new(640);
         assert_eq!(seen.stood(1), None);
-        seen.note_stood(1, asked);
+        seen.note_stood(1, 3);
         assert!(seen.note(1, DAY));
-        assert_eq!((seen.stood(1), seen.stood(2)), (Some(asked), None));
+        assert_eq!((seen.stood(1), seen.stood(2)), (Some(3), None));
         assert_eq!(seen.known(1, DAY, DAY), Known::Seen);
     }
 
@@ -178,7 +169,7 @@ mod tests {
         }
         for n in 10_000..110_000 {
             seen.learn(spread(n), DAY, None);
-            seen.note_stood(spread(n + 200_000), Asked { epoch: 1, at: 1 });
+            seen.note_stood(spread(n + 200_000), 1);
         }
         assert!((0..2000).all(|n| seen.known(spread(n), DAY, DAY) == Known::Seen));
         assert!(seen.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>() <= 6400);
