@@ -5,8 +5,8 @@
 
 use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
@@ -41,6 +41,8 @@ pub(super) struct Calls {
     url: String,
     /// Whether the cause of the present outage was logged.
     told: AtomicBool,
+    /// When it was last logged that an answer is no record.
+    complained: Mutex<Option<Instant>>,
 }
 
 /// The token and certificates of a reload, found usable and not yet used.
@@ -57,7 +59,7 @@ impl NewSecrets {
 impl Calls {
     pub(super) fn new(settings: &DirectoryCalls) -> Result<Self, CallsError> {
         let client = ArcSwap::from_pointee(Self::client(settings)?);
-        Ok(Self { client, url: settings.url.clone(), told: AtomicBool::new(false) })
+        Ok(Self { client, url: settings.url.clone(), told: AtomicBool::new(false), complained: Mutex::default() })
     }
 
     /// From the next call on. Connections of the old client are not used any more: they were let in by the old secrets.
@@ -99,7 +101,8 @@ impl Calls {
         builder.build().map_err(|_| CallsError::Client)
     }
 
-    /// The bytes of an account or a credential; `None` when there is none.
+    /// The bytes of an account or a credential; `None` when there is none. A body that is not a record of this id, such
+    /// as the page of a load balancer, says nothing about the record: the source has failed over it.
     pub(super) async fn record(&self, kind: Kind, id: &str, within: Duration) -> Result<Option<Vec<u8>>, SourceError> {
         let folder = match kind {
             Kind::Account => "accounts",
@@ -112,10 +115,17 @@ impl Calls {
             return Ok(None);
         }
         let request = self.client.load().get(format!("{}/{folder}/{id}", self.url));
-        match self.answer(request, within).await? {
-            (StatusCode::OK, record) => Ok(Some(record)),
-            (StatusCode::NOT_FOUND, _) => Ok(None),
-            (status, _) => Err(refusal(status)),
+        let no_record = |fault| {
+            self.complain(kind, id, fault);
+            SourceError::NoRecord(fault)
+        };
+        match self.answer(request, within).await {
+            Ok((StatusCode::OK, record)) => wire::is_of(id, &record).map(|()| Some(record)).map_err(no_record),
+            Ok((StatusCode::NOT_FOUND, _)) => Ok(None),
+            Ok((status, _)) => Err(refusal(status)),
+            // Larger than any record.
+            Err(SourceError::Unreadable(fault)) => Err(no_record(fault)),
+            Err(error) => Err(error),
         }
     }
 
@@ -158,6 +168,16 @@ impl Calls {
         Ok(body)
     }
 
+    /// Logs that an answer is no record; now and then, since who stands in front of a directory answers every call alike.
+    fn complain(&self, kind: Kind, id: &str, fault: Unreadable) {
+        let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+            *last = Some(Instant::now());
+            drop(last);
+            tracing::warn!(%id, "an answer of the directory, {}, is no record: {fault}", kind.name());
+        }
+    }
+
     /// What a failure of the client means. Its words are logged once an outage: a certificate that is not accepted
     /// cannot be told from a closed port otherwise.
     fn failure(&self, error: reqwest::Error) -> SourceError {
@@ -183,6 +203,9 @@ fn refusal(status: StatusCode) -> SourceError {
 
 /// The largest body that is read, in bytes.
 const LARGEST: usize = 64 << 10;
+
+/// Between two lines of the log about answers that are no records.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// An unused connection is closed after this long, before the far side may do it under a request.
 const IDLE: Duration = Duration::from_secs(20);

@@ -64,6 +64,9 @@ pub(super) enum SourceError {
     /// It failed over this record.
     #[error("the directory failed over this record")]
     Failed,
+    /// It answered, or something in front of it did, but not with the record.
+    #[error("the directory answered with something else than the record: {0}")]
+    NoRecord(Unreadable),
     /// There is a record, but it is not what it should be.
     #[error("the directory's record cannot be read")]
     Unreadable(#[from] Unreadable),
@@ -83,6 +86,7 @@ impl SourceError {
             Self::TimedOut => "timeout",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::NoRecord(_) => "no_record",
             Self::Unreadable(_) => "unreadable",
             Self::LeftAlone => "left_alone",
             Self::Crowded => "crowded",
@@ -96,6 +100,7 @@ impl SourceError {
             Self::TimedOut => "the directory did not answer in time",
             Self::Refused => "the directory refused to answer",
             Self::Failed => "the directory failed over a record",
+            Self::NoRecord(_) => "the directory answered with something else than the record",
             Self::Unreadable(_) => "a record of the directory cannot be read",
             Self::LeftAlone => "the directory is away; it is not asked again yet",
             Self::Crowded => "too many look-ups wait for the directory",
@@ -106,7 +111,7 @@ impl SourceError {
     pub(super) const fn is_outage(self) -> bool {
         match self {
             Self::Unreachable | Self::TimedOut | Self::Refused => true,
-            Self::Failed | Self::Unreadable(_) | Self::LeftAlone | Self::Crowded => false,
+            Self::Failed | Self::NoRecord(_) | Self::Unreadable(_) | Self::LeftAlone | Self::Crowded => false,
         }
     }
 }

@@ -106,6 +106,19 @@ fn there<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
     T::deserialize(deserializer).map(Some)
 }
 
+/// Whether an answer is a record of this id at all, whatever else is wrong with it.
+///
+/// # Errors
+/// What it is instead.
+pub(super) fn is_of(id: &str, json: &[u8]) -> Result<(), Unreadable> {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    let raw: Named = object(json)?;
+    own(id, &raw.id)
+}
+
 /// Reads the record of the account with this id.
 ///
 /// # Errors
@@ -274,6 +287,19 @@ mod tests {
             assert!(!error.to_string().contains("hunter2") && !error.to_string().contains("gone"), "{error}");
         }
         assert!(account("c", b"{\"id\":\"c\",\"role\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn a_record_that_breaks_its_rules_is_still_told_from_what_is_no_record() {
+        for record in [r#"{"id":"c"}"#, r#"{"x":[{}],"id":"c","role":"r","role":"r"}"#, r#"{"id":"c","status":"gone"}"#]
+        {
+            assert_eq!(is_of("c", record.as_bytes()), Ok(()), "{record}");
+        }
+        let others =
+            ["", "<html>", "null", r#"["c"]"#, r#"{"id":"c""#, r#"{"error":"away"}"#, r#"{"id":"d"}"#, r#"{"id":7}"#];
+        for other in others {
+            assert!(is_of("c", other.as_bytes()).is_err(), "{other}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod errands;
+mod first_sight;
 mod ledger;
 mod seen;
 mod subject;
@@ -111,10 +112,20 @@ impl Lockout {
         self.ledger.configure(rules);
     }
 
-    /// Whether an API id may be tried from this client, before its key is compared. Asks the store in one rare case: the
-    /// network is locked, and this node has not seen the id succeed from it.
+    /// Whether an API id may be tried from this client, before its key is compared. Asks the store in two rare cases:
+    /// another gateway may have locked the pair unheard; the network is locked, and this node has not seen the id
+    /// succeed from it.
     pub async fn judge(&self, key: &ApiKey, client: IpAddr, patience: &Patience) -> LockAnswer {
         let subject = Subject::api(key.id(), client);
+        let answer = self.judge_by_what_is_known(subject, patience).await;
+        if answer != LockAnswer::Open || !self.may_have_missed(subject) {
+            return answer;
+        }
+        self.catch_up(subject, patience).await;
+        self.judge_by_what_is_known(subject, patience).await
+    }
+
+    async fn judge_by_what_is_known(&self, subject: Subject<'_>, patience: &Patience) -> LockAnswer {
         match self.ledger.judge(subject, self.now()) {
             Judgement::Open => LockAnswer::Open,
             Judgement::Locked(left) => LockAnswer::Locked(seconds(left)),

@@ -1,5 +1,7 @@
 //! The lock-out from outside (contract section 8): who guesses has to wait, and nobody else notices.
 
+mod first_sight;
+
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;

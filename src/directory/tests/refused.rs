@@ -14,7 +14,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use super::book::{PASSWORD, key_of};
-use super::fixture::{Fixture, Kind, TOKEN, calls, records};
+use super::fixture::{CACHE, Fixture, Kind, TOKEN, calls, records};
 use super::{account, proved, usual, whose};
 use crate::config::secret::Secret;
 use crate::config::settings::{DirectoryCalls, DirectorySource, TlsFiles};
@@ -61,6 +61,76 @@ async fn an_answer_that_is_neither_a_record_nor_404_is_not_unknown() {
         }
     }
     assert_eq!(fixture.far().calls("/elsewhere"), 0, "a redirect was followed");
+}
+
+const USER: &str = "root/res-7/cus-42/usr-1";
+
+/// What a load balancer says, an answer that was cut, one of another, one that is endless.
+fn no_records() -> [String; 5] {
+    [
+        "<html>We will be back soon</html>".to_owned(),
+        "{\"error\":\"maintenance\"}".to_owned(),
+        "{\"id\":\"usr-1\",\"role\":".to_owned(),
+        "{\"id\":\"usr-2\",\"role\":\"user\"}".to_owned(),
+        format!("{{\"id\":\"usr-1\",\"role\":\"user\",\"x\":\"{}\"}}", "x".repeat(200_000)),
+    ]
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_record_leaves_what_is_known_in_use_and_is_forgotten_with_the_repair() {
+    let mut fixture = Fixture::start(Kind::Https).await;
+    let paths = ["/accounts/usr-1", "/accounts/res-7", "/credentials/ak_cus-42"];
+    let known = async |fixture: &Fixture| {
+        let lineage = account(&fixture.directory, "usr-1").await.map(|found| found.map(|found| found.0));
+        assert_eq!(lineage, Ok(Some(USER.to_owned())));
+        assert!(proved(&fixture.directory, "ak_cus-42", "x").await.unwrap().is_some());
+    };
+    known(&fixture).await;
+    for body in no_records() {
+        paths.iter().for_each(|path| fixture.far().answer(path, Some((200, &body))));
+        fixture.far().answer("/accounts/usr-9", Some((200, &body)));
+        let stale = fixture.came("stale");
+        tokio::time::sleep(CACHE).await;
+        for _ in 0..3 {
+            known(&fixture).await;
+        }
+        assert!(fixture.came("stale") > stale, "{body:.20}: what is known was too old not to be asked for");
+        assert!(account(&fixture.directory, "usr-9").await.is_err(), "{body:.20}: what is not known is not unknown");
+        paths.iter().for_each(|path| fixture.far().answer(path, None));
+        fixture.far().answer("/accounts/usr-9", None);
+        known(&fixture).await;
+        assert_eq!(account(&fixture.directory, "usr-9").await, Ok(None), "{body:.20}: it is asked for again at once");
+        fixture.directory.forget(["account:usr-9"]);
+    }
+    let errors = fixture.metrics.directory_errors.with_label_values(&["account", "no_record"]).get();
+    assert!(errors >= 10, "{errors}");
+}
+
+#[tokio::test]
+async fn what_is_known_is_used_no_longer_than_stale_while_answers_are_no_records() {
+    let mut fixture = Fixture::with_stale(Kind::Https, Duration::from_millis(800), |_| {}).await;
+    assert!(account(&fixture.directory, "usr-1").await.unwrap().is_some());
+    fixture.far().answer("/accounts/usr-1", Some((200, "<html>")));
+    let (started, mut last) = (Instant::now(), Duration::ZERO);
+    while account(&fixture.directory, "usr-1").await.is_ok() {
+        last = started.elapsed();
+        assert!(last < Duration::from_secs(4), "still used");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(last > Duration::from_millis(500), "used for {last:?} only");
+    fixture.far().answer("/accounts/usr-1", None);
+    assert!(account(&fixture.directory, "usr-1").await.unwrap().is_some(), "nothing is remembered of it");
+}
+
+#[tokio::test]
+async fn a_record_that_breaks_its_rules_does_not_leave_the_one_before_it_in_use() {
+    let mut fixture = Fixture::start(Kind::Https).await;
+    assert!(account(&fixture.directory, "usr-1").await.unwrap().is_some());
+    // The far side says something new of the account; that it cannot be read is no reason to go on as before.
+    let blocked = "{\"id\":\"usr-1\",\"role\":\"user\",\"parent\":\"cus-42\",\"status\":\"blocked\"}";
+    fixture.far().answer("/accounts/usr-1", Some((200, blocked)));
+    tokio::time::sleep(CACHE).await;
+    assert_eq!(account(&fixture.directory, "usr-1").await, Err(UNREADABLE));
 }
 
 #[tokio::test]

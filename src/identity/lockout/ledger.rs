@@ -198,6 +198,16 @@ impl Ledger {
         self.seen.learn(self.hash(subject.pair()), now, seen);
     }
 
+    /// Under which subscription the store last said where a pair stands.
+    pub(super) fn stood(&self, subject: Subject<'_>) -> Option<u64> {
+        self.seen.stood(self.hash(subject.pair()))
+    }
+
+    /// The store has said where a pair stands, asked under this subscription.
+    pub(super) fn note_stood(&self, subject: Subject<'_>, epoch: u64) {
+        self.seen.note_stood(self.hash(subject.pair()), epoch);
+    }
+
     /// The store could not be told that a pair was seen.
     pub(super) fn untold(&self, subject: Subject<'_>) {
         self.seen.untold(self.hash(subject.pair()));

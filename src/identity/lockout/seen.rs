@@ -1,6 +1,7 @@
-//! Which pairs have succeeded, and when: what lets them try while their network, or their e-mail, is locked.
+//! Which pairs have succeeded, and when: what lets them try while their network, or their e-mail, is locked. And which
+//! pairs the store was asked about.
 //!
-//! Used by the ledger. Bounded: the longest unseen go first, and what is only known not to have been seen before them. It
+//! Used by the ledger. Bounded: the longest unseen go first, and before them what was asked about and never succeeded. It
 //! asks no store; it remembers what the store answered.
 
 use std::collections::HashMap;
@@ -31,8 +32,10 @@ struct Sighting {
     at: u64,
     /// When the store was last told.
     noted: u64,
-    /// When the store was last asked.
+    /// When the store was last asked whether it succeeded.
     asked: u64,
+    /// Under which subscription the store last said where the pair stands.
+    stood: Option<u64>,
 }
 
 /// What is known of a pair.
@@ -89,6 +92,16 @@ impl Successes {
         });
     }
 
+    /// Under which subscription the store last said where a pair stands.
+    pub(super) fn stood(&self, pair: u64) -> Option<u64> {
+        self.shard(pair).get(&pair).and_then(|sighting| sighting.stood)
+    }
+
+    /// The store has said where a pair stands, asked under this subscription.
+    pub(super) fn note_stood(&self, pair: u64, epoch: u64) {
+        self.change(pair, |sighting| sighting.stood = Some(epoch));
+    }
+
     fn change<T>(&self, pair: u64, change: impl FnOnce(&mut Sighting) -> T) -> T {
         let mut shard = self.shard(pair);
         if shard.len() >= self.shard_size && !shard.contains_key(&pair) {
@@ -138,6 +151,16 @@ mod tests {
     }
 
     #[test]
+    fn that_the_store_said_where_a_pair_stands_outlives_its_success() {
+        let seen = Successes::new(640);
+        assert_eq!(seen.stood(1), None);
+        seen.note_stood(1, 3);
+        assert!(seen.note(1, DAY));
+        assert_eq!((seen.stood(1), seen.stood(2)), (Some(3), None));
+        assert_eq!(seen.known(1, DAY, DAY), Known::Seen);
+    }
+
+    #[test]
     fn unknown_pairs_do_not_push_out_those_that_succeeded() {
         let seen = Successes::new(6400);
         let spread = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -146,6 +169,7 @@ mod tests {
         }
         for n in 10_000..110_000 {
             seen.learn(spread(n), DAY, None);
+            seen.note_stood(spread(n + 200_000), 1);
         }
         assert!((0..2000).all(|n| seen.known(spread(n), DAY, DAY) == Known::Seen));
         assert!(seen.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>() <= 6400);
