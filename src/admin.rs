@@ -62,6 +62,12 @@ impl Admin {
         if place.is_open() {
             return Ok(if place == Place::Live { reply::text("ok\n") } else { self.ready() });
         }
+        if writes {
+            door::check_content_type(&head.headers)?;
+        }
+        if place.is_private() {
+            door::check_host(self.address, &head.headers)?;
+        }
         let query = head.uri.query().unwrap_or_default().to_owned();
         if !writes {
             return match place {
@@ -75,7 +81,6 @@ impl Admin {
                 }
             };
         }
-        door::check_origin(self.address, &head.headers)?;
         let body = door::read_body(session).await?;
         match place {
             Place::Revocations => self.revoke(&body).await,

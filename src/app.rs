@@ -3,6 +3,7 @@
 //! Called by `main` for `serve` and `demo`. After this file nothing is global.
 
 mod signals;
+mod small_server;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use pingora::services::listening::Service;
 use tokio::sync::mpsc;
 
 use self::signals::{Signals, close_log};
+use self::small_server::{Bounds, SmallServer};
 use crate::admin::reload::{NewAccounts, Reloader, live};
 use crate::admin::{Admin, Stage};
 use crate::config::load::Config;
@@ -186,9 +188,10 @@ impl App {
             reloader: Arc::clone(&reloader),
             address: server.admin,
         };
-        let extras = self.extras.into_iter().chain([("admin".to_owned(), server.admin, Arc::new(admin) as _)]);
-        for (name, address, app) in extras {
-            let mut service = Service::new(name, SmallServer(app));
+        let samples = self.extras.into_iter().map(|(name, address, app)| (name, address, app, Bounds::SAMPLE));
+        let admin = ("admin".to_owned(), server.admin, Arc::new(admin) as _, Bounds::ADMIN);
+        for (name, address, app, bounds) in samples.chain([admin]) {
+            let mut service = Service::new(name, SmallServer::new(app, bounds));
             service.add_tcp(&address.to_string());
             service.threads = Some(1);
             pingora.add_service(service);
@@ -270,16 +273,6 @@ fn count_panics(gateway: &Arc<Gateway>) {
         // Nothing that could panic in turn: this is the last thing that may fail.
         let _ = writeln!(std::io::stderr(), "panic at {place}; what it happened in was dropped");
     }));
-}
-
-/// One of the small servers of this process.
-struct SmallServer(Arc<dyn ServeHttp + Send + Sync>);
-
-#[async_trait]
-impl ServeHttp for SmallServer {
-    async fn response(&self, session: &mut pingora::protocols::http::ServerSession) -> http::Response<Vec<u8>> {
-        self.0.response(session).await
-    }
 }
 
 /// Everything that goes on beside the requests, on one runtime: the store's connection lives there.

@@ -2,7 +2,7 @@
 //!
 //! Called for each request before anything is done. A page in an operator's browser may reach a listener on loopback
 //! through a name that it points there; therefore changes need a content type that such a page cannot send unasked, and
-//! on loopback a Host of our own.
+//! on loopback they and everything about people need a Host of our own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -62,6 +62,16 @@ impl Place {
         matches!(self, Self::Live | Self::Ready)
     }
 
+    /// Tells of people and keys: nothing for a strange page to read.
+    pub(super) fn is_private(self) -> bool {
+        match self {
+            Self::Sessions | Self::Credentials | Self::Lockouts | Self::Revocations | Self::Changes | Self::Reload => {
+                true
+            }
+            Self::Live | Self::Ready | Self::Metrics | Self::Policy => false,
+        }
+    }
+
     /// Whether the method changes something.
     pub(super) fn admits(self, method: &Method) -> Result<bool, Refusal> {
         let allow = PLACES.iter().find(|(.., place)| *place == self).map_or("", |(_, methods, _)| methods);
@@ -80,22 +90,24 @@ pub(super) fn check_token(token: Option<&Secret>, headers: &HeaderMap) -> Result
     if right { Ok(()) } else { Err(Refusal::Token) }
 }
 
-/// What a change must show besides. Off loopback the token, which no strange page has, is mandatory, and the names by
-/// which the listener is reached there are not known.
-pub(super) fn check_origin(address: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-    let one = |name: header::HeaderName| {
-        let mut values = headers.get_all(name).iter();
-        values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
-    };
-    let content_type = one(header::CONTENT_TYPE).unwrap_or_default();
-    if !content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-        return Err(Refusal::ContentType);
-    }
-    let host = one(header::HOST).ok_or(Refusal::Host)?;
-    if is_loopback(&address) && !is_own(address, host) {
-        return Err(Refusal::Host);
-    }
-    Ok(())
+/// What a change must show besides.
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let content_type = only(headers, header::CONTENT_TYPE).unwrap_or_default();
+    let known = content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
+    if known { Ok(()) } else { Err(Refusal::ContentType) }
+}
+
+/// By which name the listener was called. Off loopback the token, which no strange page has, is mandatory, and the names
+/// by which the listener is reached there are not known.
+pub(super) fn check_host(address: SocketAddr, headers: &HeaderMap) -> Result<(), Refusal> {
+    let host = only(headers, header::HOST).ok_or(Refusal::Host)?;
+    if is_loopback(&address) && !is_own(address, host) { Err(Refusal::Host) } else { Ok(()) }
+}
+
+/// The value of a header that stands once.
+fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
 }
 
 /// Whether a Host value names a listener on loopback.
@@ -135,22 +147,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
 
-    fn origin(address: &str, content_type: &'static str, hosts: &[&'static str]) -> Result<(), Refusal> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
-        for host in hosts {
-            headers.append(header::HOST, header::HeaderValue::from_static(host));
-        }
-        check_origin(address.parse().unwrap(), &headers)
+    fn called(address: &str, hosts: &[&'static str]) -> Result<(), Refusal> {
+        let hosts = hosts.iter().map(|host| (header::HOST, header::HeaderValue::from_static(host)));
+        check_host(address.parse().unwrap(), &hosts.collect())
     }
 
     #[test]
-    fn on_loopback_only_our_own_names_may_change_something() {
-        let json = "application/json; charset=utf-8";
+    fn on_loopback_only_our_own_names_are_ours() {
         for host in ["127.0.0.1:8081", "localhost:8081", "LOCALHOST:8081", "[::1]:8081", "127.0.0.2:8081"] {
-            assert!(origin("127.0.0.1:8081", json, &[host]).is_ok(), "{host}");
+            assert!(called("127.0.0.1:8081", &[host]).is_ok(), "{host}");
         }
-        assert!(origin("[::1]:80", json, &["[::1]"]).is_ok());
+        assert!(called("[::1]:80", &["[::1]"]).is_ok());
         for host in [
             "evil.example:8081",
             "evil.example",
@@ -162,18 +169,25 @@ mod tests {
             "",
             ":8081",
         ] {
-            assert!(matches!(origin("127.0.0.1:8081", json, &[host]), Err(Refusal::Host)), "{host}");
+            assert!(matches!(called("127.0.0.1:8081", &[host]), Err(Refusal::Host)), "{host}");
         }
         let twice = ["127.0.0.1:8081", "evil.example"];
-        assert!(matches!(origin("127.0.0.1:8081", json, &twice), Err(Refusal::Host)));
-        assert!(matches!(origin("127.0.0.1:8081", json, &[]), Err(Refusal::Host)));
+        assert!(matches!(called("127.0.0.1:8081", &twice), Err(Refusal::Host)));
+        assert!(matches!(called("127.0.0.1:8081", &[]), Err(Refusal::Host)));
+        assert!(called("10.0.0.5:8081", &["gateway.internal:8081"]).is_ok(), "there the token is what counts");
     }
 
     #[test]
     fn a_change_is_json() {
+        let check = |kinds: &[&'static str]| {
+            let kinds = kinds.iter().map(|kind| (header::CONTENT_TYPE, header::HeaderValue::from_static(kind)));
+            check_content_type(&kinds.collect())
+        };
+        assert!(check(&["application/json; charset=utf-8"]).is_ok());
         for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""] {
-            assert!(matches!(origin("127.0.0.1:1", kind, &["127.0.0.1:1"]), Err(Refusal::ContentType)), "{kind}");
+            assert!(matches!(check(&[kind]), Err(Refusal::ContentType)), "{kind}");
         }
+        assert!(matches!(check(&["application/json", "text/plain"]), Err(Refusal::ContentType)));
     }
 
     #[test]

@@ -3,21 +3,25 @@
 //! Called by [`super::run`]. It writes what was done in words, and leaves the doing to `directory::edit`.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::time::SystemTime;
 
+use rustix::fs::{FileType, fstat, stat};
 use serde_json::json;
 
 use super::account::source::{PepperChoice, Words, edit, last_used, pepper, read};
-use super::args::{CredentialVerb, Format, PepperArgs};
-use super::{Done, Exit};
+use super::args::{CredentialVerb, FileArgs, Format, PepperArgs};
+use super::{Done, Exit, Stop};
 use crate::config::secret::Secret;
-use crate::directory::edit::{CredentialRow, Issued, NewCredential, OldKey, Pepper, Rotated, Rotation, format_time};
+use crate::directory::edit::{
+    AccountFile, CredentialRow, EditError, Issued, NewCredential, OldKey, Pepper, Rotated, Rotation, format_time,
+};
 
 /// Runs the verb.
 ///
 /// # Errors
-/// An edit that the file does not allow, or a file that cannot be written.
+/// An edit that the file does not allow, a file that cannot be written, or a key that cannot be shown.
 pub fn run(verb: &CredentialVerb, out: &mut dyn Write) -> Done {
     let now = SystemTime::now();
     match verb {
@@ -35,18 +39,22 @@ pub fn run(verb: &CredentialVerb, out: &mut dyn Write) -> Done {
                 not_after: not_after.as_deref(),
                 pepper: pepper.as_ref().map(borrow),
             };
-            let issued = edit(file, |accounts| accounts.add_credential(&new, now))?;
-            show(&issued, out)?;
-            if realms.is_empty() {
-                writeln!(out, "It is good in every realm; --realm narrows it.")?;
-            }
+            issue(file, out, |accounts, out| {
+                show(&accounts.add_credential(&new, now)?, out)?;
+                if realms.is_empty() {
+                    writeln!(out, "It is good in every realm; --realm narrows it.")?;
+                }
+                Ok(())
+            })?;
         }
         CredentialVerb::Rotate { id, overlap, not_after, pepper: choice, file } => {
             let pepper = pepper(file, choose(choice))?;
             let not_after = not_after.as_deref();
             let rotation = Rotation { overlap: overlap.0, not_after, pepper: pepper.as_ref().map(borrow) };
-            let rotated = edit(file, |accounts| accounts.rotate_credential(id, &rotation, now))?;
-            tell(id, &rotated, not_after, out)?;
+            issue(file, out, |accounts, out| {
+                let rotated = accounts.rotate_credential(id, &rotation, now)?;
+                Ok(tell(id, &rotated, not_after, out)?)
+            })?;
         }
         CredentialVerb::Revoke { id, file } => {
             let account = edit(file, |accounts| accounts.revoke_credential(id))?;
@@ -78,12 +86,61 @@ fn borrow((id, secret): &(String, Secret)) -> Pepper<'_> {
     Pepper { id, secret }
 }
 
-fn show(issued: &Issued, out: &mut dyn Write) -> std::io::Result<()> {
+/// Why no key was issued.
+enum Unissued {
+    Edit(EditError),
+    Output(io::Error),
+}
+
+impl From<EditError> for Unissued {
+    fn from(error: EditError) -> Self {
+        Self::Edit(error)
+    }
+}
+
+impl From<io::Error> for Unissued {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// An edit that makes a key. The key is written out before the file is replaced: a gateway must not take one that nobody
+/// saw.
+fn issue(
+    file: &FileArgs,
+    out: &mut dyn Write,
+    make: impl FnOnce(&mut AccountFile, &mut dyn Write) -> Result<(), Unissued>,
+) -> Result<(), Stop> {
+    if leads_nowhere(io::stdout()) {
+        return Err(Stop::failed("standard output is closed or /dev/null; nobody would see the key, so none was made"));
+    }
+    let mut shown = false;
+    let edited = edit(file, |accounts| {
+        let told = make(accounts, out).and_then(|()| Ok(out.flush()?));
+        shown = told.is_ok();
+        told.map_err(|why| match why {
+            Unissued::Edit(error) => error,
+            Unissued::Output(error) => EditError::Unshown(error),
+        })
+    });
+    edited.map_err(|stop| match shown {
+        true => Stop { message: format!("{}; the key above is void", stop.message), ..stop },
+        false => stop,
+    })
+}
+
+/// Whether what is written there is seen by nobody. One that was closed has become the null device before `main`.
+fn leads_nowhere(out: impl AsFd) -> bool {
+    let (Ok(out), Ok(null)) = (fstat(out), stat("/dev/null")) else { return false };
+    FileType::from_raw_mode(out.st_mode) == FileType::CharacterDevice && out.st_rdev == null.st_rdev
+}
+
+fn show(issued: &Issued, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "API ID   {}\nAPI KEY  {}", issued.id, issued.key)?;
     writeln!(out, "\nThe key is not stored and cannot be shown again.")
 }
 
-fn tell(id: &str, rotated: &Rotated, not_after: Option<&str>, out: &mut dyn Write) -> std::io::Result<()> {
+fn tell(id: &str, rotated: &Rotated, not_after: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     show(&rotated.issued, out)?;
     writeln!(out, "It belongs to {}, with the realms and the label of {id}.", rotated.account)?;
     match not_after {
@@ -97,12 +154,7 @@ fn tell(id: &str, rotated: &Rotated, not_after: Option<&str>, out: &mut dyn Writ
     }
 }
 
-fn list(
-    rows: &[CredentialRow],
-    used: &HashMap<String, u64>,
-    format: Format,
-    out: &mut dyn Write,
-) -> std::io::Result<()> {
+fn list(rows: &[CredentialRow], used: &HashMap<String, u64>, format: Format, out: &mut dyn Write) -> io::Result<()> {
     let last_use = |row: &CredentialRow| {
         let seconds = used.get(&row.id).and_then(|seconds| i64::try_from(*seconds).ok());
         seconds.and_then(format_time).map(|time| time.to_string())
@@ -147,7 +199,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Each column as wide as its widest text.
-fn write_columns(lines: &[[String; HEADINGS.len()]], out: &mut dyn Write) -> std::io::Result<()> {
+fn write_columns(lines: &[[String; HEADINGS.len()]], out: &mut dyn Write) -> io::Result<()> {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; HEADINGS.len()] = std::array::from_fn(width);
     for line in lines {

@@ -6,11 +6,24 @@
 use std::io::Write;
 
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::args::{Format, ReloadArgs};
 use super::remote::{PATIENCE, Remote};
 use super::{Done, Exit, Stop};
+
+/// The answer of a gateway that took its files over.
+#[derive(Deserialize)]
+struct InEffect {
+    revision: String,
+}
+
+/// The answer of one that did not.
+#[derive(Deserialize)]
+struct Refused {
+    faults: Vec<Value>,
+}
 
 /// Runs the verb.
 ///
@@ -20,18 +33,19 @@ pub fn run(args: &ReloadArgs, out: &mut dyn Write) -> Done {
     let remote = Remote::new(&args.remote, PATIENCE)?;
     let answer = remote.change(Method::POST, "/reload", None, &json!({}))?;
     if answer.status != REFUSED {
-        let body = answer.ok()?;
+        let (InEffect { revision }, body) = answer.ok()?;
         match args.format {
             Format::Json => writeln!(out, "{body:#}")?,
-            Format::Text => writeln!(out, "in effect: revision {}", body["revision"].as_str().unwrap_or("-"))?,
+            Format::Text => writeln!(out, "in effect: revision {revision}")?,
         }
         return Ok(Exit::Ok);
     }
+    let Refused { faults } = answer.has()?;
     if args.format == Format::Json {
         writeln!(out, "{:#}", answer.body)?;
         return Ok(Exit::BadFiles);
     }
-    for finding in answer.body["faults"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    for finding in &faults {
         writeln!(anstream::stderr(), "{}", line(finding))?;
     }
     let message = "not reloaded: the gateway goes on with what it had".to_owned();

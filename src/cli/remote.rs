@@ -11,6 +11,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Method};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::args::RemoteArgs;
@@ -27,11 +28,14 @@ pub(super) struct Remote {
 }
 
 /// What it answered.
+#[derive(Debug)]
 pub(super) struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// The body.
     pub body: Value,
+    /// Who answered.
+    url: String,
 }
 
 impl Remote {
@@ -98,10 +102,8 @@ impl Remote {
             Ok::<_, reqwest::Error>((status, response.bytes().await?))
         });
         let (status, bytes) = answer.map_err(|error| self.unreachable(&error))?;
-        let body = serde_json::from_slice(&bytes).map_err(|_| {
-            Stop::failed(format!("{} answered {status}, but no JSON: is it an admin listener?", self.url))
-        })?;
-        Ok(Answer { status, body })
+        let body = serde_json::from_slice(&bytes).map_err(|_| stranger(&self.url))?;
+        Ok(Answer { status, body, url: self.url.clone() })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Stop {
@@ -123,22 +125,42 @@ impl Remote {
 }
 
 impl Answer {
-    /// The body of a success.
+    /// The body of a success, and what has to be in it.
     ///
     /// # Errors
-    /// What the gateway says instead.
-    pub(super) fn ok(self) -> Result<Value, Stop> {
-        let said = self.body["error"].as_str().unwrap_or("no reason given");
-        match self.status {
-            200..=299 => Ok(self.body),
-            401 => Err(Stop::failed(format!(
-                "the admin listener wants its token: --admin-token-file, {TOKEN_VARIABLE}, or admin_token in the settings"
-            ))),
-            503 => Err(Stop { message: format!("the gateway cannot do it now: {said}"), exit: Exit::Unavailable }),
-            400 => Err(Stop::usage(said)),
-            status => Err(Stop::failed(format!("the gateway refused ({status}): {said}"))),
+    /// What the gateway says instead, or that this is none: whatever listens at a port may answer 200.
+    pub(super) fn ok<T: DeserializeOwned>(self) -> Result<(T, Value), Stop> {
+        if (200..=299).contains(&self.status) {
+            return Ok((self.has()?, self.body));
         }
+        let Said { error: said } = self.has()?;
+        Err(match self.status {
+            401 => Stop::failed(format!(
+                "the admin listener wants its token: --admin-token-file, {TOKEN_VARIABLE}, or admin_token in the settings"
+            )),
+            503 => Stop { message: format!("the gateway cannot do it now: {said}"), exit: Exit::Unavailable },
+            400 => Stop::usage(said),
+            status => Stop::failed(format!("the gateway refused ({status}): {said}")),
+        })
     }
+
+    /// What has to be in the body, whatever the status.
+    ///
+    /// # Errors
+    /// It is not there, so no gateway answered.
+    pub(super) fn has<T: DeserializeOwned>(&self) -> Result<T, Stop> {
+        T::deserialize(&self.body).map_err(|_| stranger(&self.url))
+    }
+}
+
+/// Every refusal but that of a reload.
+#[derive(Deserialize)]
+struct Said {
+    error: String,
+}
+
+fn stranger(url: &str) -> Stop {
+    Stop { message: format!("{url} is not the admin listener of a portcullis"), exit: Exit::Unavailable }
 }
 
 /// The part of `gateway.toml` that is read here; `check` judges the rest.
@@ -252,6 +274,37 @@ mod tests {
         assert_eq!(checked("http://127.0.0.1:8081/").unwrap(), "http://127.0.0.1:8081");
         for odd in ["127.0.0.1:8081", "ftp://h", "http://", "http://u:p@h", "http://h?x"] {
             assert_eq!(checked(odd).unwrap_err().exit, Exit::Usage, "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_a_gateway_would_not_say_is_a_strangers() {
+        #[derive(Debug, Deserialize)]
+        struct Revoked {
+            revoked: bool,
+        }
+        let ok = |status, body: &str| {
+            let answer = Answer { status, body: serde_json::from_str(body).unwrap(), url: "http://h".to_owned() };
+            answer.ok::<Revoked>().map(|(revoked, _)| revoked.revoked)
+        };
+        assert!(!ok(200, r#"{"revoked":false,"more":1}"#).unwrap());
+        for (status, body) in [
+            (200, "{}"),
+            (200, "[]"),
+            (200, "null"),
+            (200, r#"{"revoked":"yes"}"#),
+            (404, "{}"),
+            (401, r#"{"message":"who are you"}"#),
+            (400, "[]"),
+        ] {
+            let stop = ok(status, body).unwrap_err();
+            assert_eq!(stop.exit, Exit::Unavailable, "{status} {body}");
+            assert_eq!(stop.message, "http://h is not the admin listener of a portcullis");
+        }
+        let refused = [(400, Exit::Usage), (401, Exit::Failed), (404, Exit::Failed), (503, Exit::Unavailable)];
+        for (status, exit) in refused {
+            let stop = ok(status, r#"{"error":"because"}"#).unwrap_err();
+            assert!(stop.exit == exit && !stop.message.contains("is not the admin listener"), "{stop:?}");
         }
     }
 

@@ -5,12 +5,29 @@
 use std::io::Write;
 
 use reqwest::Method;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::args::{Format, RevokeArgs, TokenVerb};
 use super::remote::{PATIENCE, Remote};
 use super::{Done, Exit};
 use crate::directory::edit::format_time;
+
+/// A row of `GET /sessions`.
+#[derive(Deserialize)]
+struct Row {
+    jti: String,
+    /// Milliseconds since the epoch.
+    started: u64,
+    /// Seconds since the epoch.
+    expires: u64,
+}
+
+/// The answer of `POST /revocations`.
+#[derive(Deserialize)]
+struct Outcome {
+    revoked: bool,
+}
 
 /// Runs the verb.
 ///
@@ -20,19 +37,19 @@ pub fn run(verb: &TokenVerb, out: &mut dyn Write) -> Done {
     match verb {
         TokenVerb::List { account, format, remote } => {
             let remote = Remote::new(remote, PATIENCE)?;
-            let sessions = remote.read("/sessions", Some(("account", account)))?.ok()?;
+            let (sessions, body): (Vec<Row>, _) = remote.read("/sessions", Some(("account", account)))?.ok()?;
             match format {
-                Format::Json => writeln!(out, "{sessions:#}")?,
+                Format::Json => writeln!(out, "{body:#}")?,
                 Format::Text => list(account, &sessions, out)?,
             }
         }
         TokenVerb::Revoke { what, format, remote } => {
             let remote = Remote::new(remote, PATIENCE)?;
             let (body, words) = wanted(what);
-            let answer = remote.change(Method::POST, "/revocations", None, &body)?.ok()?;
+            let (Outcome { revoked }, body) = remote.change(Method::POST, "/revocations", None, &body)?.ok()?;
             match format {
-                Format::Json => writeln!(out, "{answer:#}")?,
-                Format::Text if answer["revoked"] == true => writeln!(out, "ended: {words}")?,
+                Format::Json => writeln!(out, "{body:#}")?,
+                Format::Text if revoked => writeln!(out, "ended: {words}")?,
                 Format::Text => writeln!(out, "nothing to end: {words} is not there, or over already")?,
             }
         }
@@ -51,20 +68,17 @@ fn wanted(what: &RevokeArgs) -> (Value, String) {
     }
 }
 
-fn list(account: &str, sessions: &Value, out: &mut dyn Write) -> std::io::Result<()> {
-    let rows = sessions.as_array().map(Vec::as_slice).unwrap_or_default();
+fn list(account: &str, rows: &[Row], out: &mut dyn Write) -> std::io::Result<()> {
     if rows.is_empty() {
         return writeln!(out, "{account} has no session");
     }
-    let time = |seconds: Option<u64>| {
-        let seconds = seconds.and_then(|seconds| i64::try_from(seconds).ok());
-        seconds.and_then(format_time).map_or_else(|| "-".to_owned(), |time| time.to_string())
+    let time = |seconds: u64| {
+        let time = i64::try_from(seconds).ok().and_then(format_time);
+        time.map_or_else(|| "-".to_owned(), |time| time.to_string())
     };
     writeln!(out, "{:<34} {:<22} expires", "session", "started")?;
-    for row in rows {
-        let started = time(row["started"].as_u64().map(|milliseconds| milliseconds / 1000));
-        let jti = row["jti"].as_str().unwrap_or("-");
-        writeln!(out, "{jti:<34} {started:<22} {}", time(row["expires"].as_u64()))?;
+    for Row { jti, started, expires } in rows {
+        writeln!(out, "{jti:<34} {:<22} {}", time(started / 1000), time(*expires))?;
     }
     Ok(())
 }

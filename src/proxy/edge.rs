@@ -23,6 +23,7 @@ use super::hooks::Carrier;
 use super::intake;
 use super::raw_head::{Progress, RawHead, progress};
 use super::respond::{DRAIN_BYTES, DRAIN_TIME};
+use crate::config::settings::Limits;
 use crate::policy::decision::Denial;
 use crate::policy::facts::{Facts, Fault, Fields, RequestHead};
 use crate::policy::ladder::{Decision, decide};
@@ -36,7 +37,7 @@ pub struct Edge {
 }
 
 /// What came of waiting for a head.
-enum Arrival {
+pub(crate) enum Arrival {
     /// A head with one reading; the bytes may hold more behind it.
     Head,
     /// A head that is refused.
@@ -45,73 +46,71 @@ enum Arrival {
     Gone,
 }
 
+/// Waits for a head, with one deadline for its first byte and one for the rest.
+pub(crate) async fn arrive(
+    limits: &Limits,
+    io: &mut Stream,
+    bytes: &mut BytesMut,
+    head: &mut RawHead,
+    mut shutdown: ShutdownWatch,
+) -> Arrival {
+    if bytes.is_empty() {
+        // One byte, so that an idle connection holds no buffer of ours.
+        let mut first = [0; 1];
+        let read = tokio::select! {
+            read = tokio::time::timeout(limits.idle_timeout, io.read(&mut first)) => read,
+            _ = shutdown.wait_for(|stop| *stop) => return Arrival::Gone,
+        };
+        match read {
+            Ok(Ok(1)) => bytes.extend_from_slice(&first),
+            _ => return Arrival::Gone,
+        }
+    }
+    match tokio::time::timeout(limits.header_timeout, rest_of_head(limits, io, bytes, head)).await {
+        Ok(arrival) => arrival,
+        // Empty lines alone are no request, so nothing is owed an answer.
+        Err(_) if bytes.is_empty() => Arrival::Gone,
+        Err(_) => Arrival::Refused(Fault {
+            reason: Reason::RequestTimeout,
+            cause: "the head took longer than header_timeout",
+        }),
+    }
+}
+
+async fn rest_of_head(limits: &Limits, io: &mut Stream, bytes: &mut BytesMut, head: &mut RawHead) -> Arrival {
+    let mut seen = 0;
+    loop {
+        // Empty lines in front of a request are no part of it: RFC 9112 section 2.2.
+        while seen == 0 && bytes.starts_with(b"\r\n") {
+            bytes.advance(2);
+        }
+        match progress(bytes, seen, limits) {
+            Err(fault) => {
+                // For the log: the request line, if it is there.
+                let _ = head.read(bytes, limits);
+                return Arrival::Refused(fault);
+            }
+            Ok(Progress::Ends(end)) => {
+                return match head.read(&bytes[..end], limits) {
+                    Ok(()) => Arrival::Head,
+                    Err(fault) => Arrival::Refused(fault),
+                };
+            }
+            Ok(Progress::More) => seen = bytes.len().saturating_sub(1),
+        }
+        bytes.reserve(4 << 10);
+        match io.read_buf(bytes).await {
+            Ok(0) | Err(_) => return Arrival::Gone,
+            Ok(_) => {}
+        }
+    }
+}
+
 impl Edge {
     /// In front of this carrier.
     #[must_use]
     pub fn new(gateway: Arc<Gateway>, carrier: HttpProxy<Carrier>) -> Self {
         Self { gateway, carrier: Arc::new(carrier) }
-    }
-
-    /// Waits for a head, with one deadline for its first byte and one for the rest.
-    async fn arrive(
-        &self,
-        io: &mut Stream,
-        bytes: &mut BytesMut,
-        head: &mut RawHead,
-        mut shutdown: ShutdownWatch,
-    ) -> Arrival {
-        let limits = &self.gateway.limits;
-        if bytes.is_empty() {
-            // One byte, so that an idle connection holds no buffer of ours.
-            let mut first = [0; 1];
-            let read = tokio::select! {
-                read = tokio::time::timeout(limits.idle_timeout, io.read(&mut first)) => read,
-                _ = shutdown.wait_for(|stop| *stop) => return Arrival::Gone,
-            };
-            match read {
-                Ok(Ok(1)) => bytes.extend_from_slice(&first),
-                _ => return Arrival::Gone,
-            }
-        }
-        match tokio::time::timeout(limits.header_timeout, self.rest_of_head(io, bytes, head)).await {
-            Ok(arrival) => arrival,
-            // Empty lines alone are no request, so nothing is owed an answer.
-            Err(_) if bytes.is_empty() => Arrival::Gone,
-            Err(_) => Arrival::Refused(Fault {
-                reason: Reason::RequestTimeout,
-                cause: "the head took longer than header_timeout",
-            }),
-        }
-    }
-
-    async fn rest_of_head(&self, io: &mut Stream, bytes: &mut BytesMut, head: &mut RawHead) -> Arrival {
-        let limits = &self.gateway.limits;
-        let mut seen = 0;
-        loop {
-            // Empty lines in front of a request are no part of it: RFC 9112 section 2.2.
-            while seen == 0 && bytes.starts_with(b"\r\n") {
-                bytes.advance(2);
-            }
-            match progress(bytes, seen, limits) {
-                Err(fault) => {
-                    // For the log: the request line, if it is there.
-                    let _ = head.read(bytes, limits);
-                    return Arrival::Refused(fault);
-                }
-                Ok(Progress::Ends(end)) => {
-                    return match head.read(&bytes[..end], limits) {
-                        Ok(()) => Arrival::Head,
-                        Err(fault) => Arrival::Refused(fault),
-                    };
-                }
-                Ok(Progress::More) => seen = bytes.len().saturating_sub(1),
-            }
-            bytes.reserve(4 << 10);
-            match io.read_buf(bytes).await {
-                Ok(0) | Err(_) => return Arrival::Gone,
-                Ok(_) => {}
-            }
-        }
     }
 
     /// Answers a head that is refused, and closes unless `keep`. Whether the connection goes on.
@@ -223,7 +222,7 @@ fn loggable_path(target: &[u8]) -> &str {
 }
 
 /// Writes a reply to a client whose head no carrier holds. Whether it was written.
-async fn write(io: &mut Stream, reply: &Reply, body: &[u8], keep: bool, within: Duration) -> bool {
+pub(crate) async fn write(io: &mut Stream, reply: &Reply, body: &[u8], keep: bool, within: Duration) -> bool {
     let phrase = http::StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
     let mut text = format!("HTTP/1.1 {} {}\r\n", reply.status, phrase.unwrap_or("Refused"));
     for (name, value) in &reply.headers {
@@ -242,7 +241,7 @@ async fn write(io: &mut Stream, reply: &Reply, body: &[u8], keep: bool, within: 
 }
 
 /// Half-closes and reads on for a while, so that the answer is not lost to a reset.
-async fn linger(io: &mut Stream) {
+pub(crate) async fn linger(io: &mut Stream) {
     let reading = async {
         if io.shutdown().await.is_err() {
             return;
@@ -276,8 +275,9 @@ impl HttpServerApp for Edge {
             other => return self.carrier.process_new_http(other, shutdown).await,
         };
         let (mut bytes, mut head) = (BytesMut::new(), RawHead::default());
+        let limits = &self.gateway.limits;
         loop {
-            match self.arrive(&mut io, &mut bytes, &mut head, shutdown.clone()).await {
+            match arrive(limits, &mut io, &mut bytes, &mut head, shutdown.clone()).await {
                 Arrival::Gone => return None,
                 Arrival::Refused(fault) => {
                     self.refuse(&mut io, &head, fault, peer, false).await;

@@ -11,6 +11,7 @@
 mod harness;
 
 mod admin;
+mod admin_abuse;
 mod basic;
 mod cancel;
 mod cases;

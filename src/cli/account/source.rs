@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::cli::args::{FileArgs, RemoteArgs};
 use crate::cli::remote::Remote;
@@ -129,9 +128,11 @@ fn refused(path: &Path, error: &EditError) -> Stop {
         | EditError::TooDeep { .. } => (named, Exit::BadFiles),
         // These name a path or a pepper themselves.
         EditError::Missing { .. } | EditError::BadPepper { .. } => (error.to_string(), Exit::BadFiles),
-        EditError::Random(_) | EditError::Owner { .. } | EditError::Directory { .. } | EditError::Io { .. } => {
-            (error.to_string(), Exit::Failed)
-        }
+        EditError::Random(_)
+        | EditError::Unshown(_)
+        | EditError::Owner { .. }
+        | EditError::Directory { .. }
+        | EditError::Io { .. } => (error.to_string(), Exit::Failed),
     };
     Stop { message, exit }
 }
@@ -220,9 +221,16 @@ pub(in crate::cli) fn last_used(file: &FileArgs) -> Option<HashMap<String, u64>>
     }
     let gateway = RemoteArgs { config: file.config.clone(), admin: None, admin_token_file: None };
     // The list is worth seeing without it, and nobody wants to wait for a gateway that is not there.
-    let answer = Remote::new(&gateway, Duration::from_secs(1)).ok()?.read("/credentials", None).ok()?.ok().ok()?;
-    let row = |row: &Value| Some((row["id"].as_str()?.to_owned(), row["last_used"].as_u64()?));
-    Some(answer.as_array()?.iter().filter_map(row).collect())
+    let answer = Remote::new(&gateway, Duration::from_secs(1)).ok()?.read("/credentials", None).ok()?;
+    let (rows, _): (Vec<Use>, _) = answer.ok().ok()?;
+    Some(rows.into_iter().map(|row| (row.id, row.last_used)).collect())
+}
+
+/// A row of `GET /credentials`.
+#[derive(Deserialize)]
+struct Use {
+    id: String,
+    last_used: u64,
 }
 
 /// The keys of `gateway.toml` that are needed here; `check` judges the rest.

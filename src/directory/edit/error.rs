@@ -160,6 +160,9 @@ pub enum EditError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
+    /// Whoever was to be told a new key could not be.
+    #[error("the key could not be written out ({0}), so nothing was changed")]
+    Unshown(io::Error),
     /// There is no file to edit.
     #[error("{} does not exist; check the path, or begin the file with `portcullis account add`", .path.display())]
     Missing {

@@ -24,7 +24,8 @@ impl Lockout {
         let epoch = self.store.feed().epoch();
         let keys = [subject.pair(), subject.whole_network()];
         let names = keys.map(|key| key.to_string());
-        let asking = patience.wait(self.store.locks(&[&names[0], &names[1]]));
+        let names = [&*names[0], &*names[1]];
+        let asking = patience.wait(self.store.locks(&names));
         let Ok(locks) = self.measured("locks", asking).await else { return };
         // That the store has nothing is no news: what was counted here it may not have been told yet.
         for (key, lock) in keys.into_iter().zip(locks).filter(|(_, lock)| lock.failures > 0) {

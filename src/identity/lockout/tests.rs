@@ -285,7 +285,7 @@ async fn log_in(lockout: &Lockout, email: &str, client: &str, right: bool) -> Re
 async fn fifty_logins_with_wrong_passwords_get_five_checks_and_the_others_wait_and_are_locked_out() {
     let lockout = lockout();
     let all = (0..50).map(|_| log_in(&lockout, "a@b.example", HOME, false));
-    let all = futures_util::future::join_all(all).await;
+    let all = join_all(all).await;
     assert_eq!(all.iter().filter(|told| **told == Ok(false)).count(), 5);
     assert_eq!(all.iter().filter(|told| matches!(told, Err(1..=2))).count(), 45);
 }
@@ -294,7 +294,7 @@ async fn fifty_logins_with_wrong_passwords_get_five_checks_and_the_others_wait_a
 async fn two_hundred_honest_logins_of_one_user_all_succeed() {
     let lockout = lockout();
     let all = (0..200).map(|_| log_in(&lockout, "a@b.example", HOME, true));
-    let all = futures_util::future::join_all(all).await;
+    let all = join_all(all).await;
     assert_eq!(all.iter().filter(|told| **told == Ok(true)).count(), 200);
 }
 

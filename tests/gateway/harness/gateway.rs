@@ -21,6 +21,9 @@ use crate::harness::request::{Request, get, request};
 use crate::harness::response::Response;
 use crate::harness::wait::{PATIENCE, eventually};
 
+/// The binary that was built with the tests.
+pub(crate) const BUILT: &str = env!("CARGO_BIN_EXE_portcullis");
+
 /// Names another binary than the one built with the tests: the soak measures a release build.
 const BINARY_VARIABLE: &str = "PORTCULLIS_BINARY";
 const ACCESS_LOG: &str = "access.log";
@@ -104,10 +107,10 @@ impl Gateway {
         self.client().send(request)
     }
 
-    /// A GET of the admin listener.
+    /// A GET of the admin listener under its own name.
     #[track_caller]
     pub(crate) fn admin_get(&self, path: &str) -> Response {
-        Client::connect(self.place.admin).send(&get(path))
+        Client::connect(self.place.admin).send(&get(path).host(&self.place.admin.to_string()))
     }
 
     /// The admin listener.
@@ -298,8 +301,7 @@ pub(crate) fn password_record(password: &str) -> String {
 }
 
 fn command(place: &Place, words: &[&str]) -> Command {
-    let built = || env!("CARGO_BIN_EXE_portcullis").into();
-    let mut command = Command::new(std::env::var_os(BINARY_VARIABLE).unwrap_or_else(built));
+    let mut command = Command::new(std::env::var_os(BINARY_VARIABLE).unwrap_or_else(|| BUILT.into()));
     command.args(words).current_dir(place.dir.path()).env_remove("PORTCULLIS_TOKEN_KEY");
     command.envs(place.environment.iter().map(|(name, value)| (name, value)));
     command
