@@ -9,6 +9,7 @@ mod acknowledge;
 mod address;
 mod clock;
 mod cluster;
+mod ending;
 mod error;
 pub mod feed;
 mod keeper;
@@ -17,6 +18,7 @@ mod memory;
 mod message;
 mod redis;
 mod sentinel;
+mod session;
 mod slots;
 mod subscription;
 mod tls;
@@ -28,54 +30,18 @@ mod wire;
 mod tests;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::ending::Ending;
 pub use self::error::{StoreError, StoreUrlError};
 use self::feed::{Feed, Listener};
 pub use self::memory::Memory;
 pub use self::redis::{Redis, RedisSettings};
+pub use self::session::{Found, Session};
 pub use self::tls::TlsFiles;
-
-/// How long a session's record outlives its token, in seconds: a token past its `exp` is then told apart from one
-/// whose session is gone, even where two clocks differ a little.
-const AFTERLIFE_S: u64 = 60;
-
-/// One login that has not been ended. Kept in the store as a JSON object with exactly these keys; keys that a newer
-/// gateway may add are skipped, a missing or repeated one makes the record unreadable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
-    /// The token's `jti`: `[A-Za-z0-9._~-]{1,64}`.
-    pub jti: Box<str>,
-    /// The account the token was made for, as in the token's `sub`.
-    pub sub: Box<str>,
-    /// When it began: milliseconds since the epoch, by the store's clock.
-    pub started: u64,
-    /// When the token expires: seconds since the epoch. The record itself lives 60 s longer.
-    pub expires: u64,
-    /// Which password it began with, as the directory marks passwords; another one ends the session.
-    #[serde(default)]
-    pub password_mark: u64,
-}
-
-impl Session {
-    /// The end of the record's life: milliseconds since the epoch.
-    fn record_ends_ms(&self) -> u64 {
-        self.expires.saturating_add(AFTERLIFE_S).saturating_mul(1000)
-    }
-}
-
-/// What the store holds of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// It goes on.
-    Live(Session),
-    /// There is no record: it was ended, evicted, or the store was emptied.
-    Missing,
-    /// There is a record, but it began no later than a watermark.
-    Revoked,
-}
 
 /// Which sessions end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +80,7 @@ pub enum Store {
     /// Everything in this process, gone when it ends.
     Memory(Memory),
     /// A Redis server that all gateways share.
-    Redis(Redis),
+    Redis(Arc<Redis>),
 }
 
 impl Store {
@@ -129,7 +95,7 @@ impl Store {
     /// # Errors
     /// The URL is not one this gateway can use; see [`StoreUrlError`].
     pub fn redis(settings: RedisSettings) -> Result<Self, StoreUrlError> {
-        Redis::new(settings).map(Self::Redis)
+        Redis::new(settings).map(|redis| Self::Redis(Arc::new(redis)))
     }
 
     /// The store's clock, asked and not estimated: milliseconds since the epoch. What has to be ordered against other
@@ -145,16 +111,17 @@ impl Store {
     }
 
     /// Keeps `session` until 60 s after it expires, by the store's clock, in place of an earlier one of that jti.
-    /// One whose record's time is already over leaves no record, and is no error. Of the account's sessions at most
-    /// `keep` stay: the oldest are ended, announced, and their ids returned.
+    /// One whose record's time is already over leaves no record, and is no error. Of the account's sessions `keep` stay:
+    /// once the new one is acknowledged, the oldest are ended and announced, whether or not anybody waits for it. Of very
+    /// many that are too many a login ends a hundred, and the next ones the others.
     ///
     /// # Errors
-    /// The store could not be asked, refused, or no replica confirmed. The session may have been started nevertheless;
-    /// nobody is to be given its token.
-    pub async fn start_session(&self, session: &Session, keep: u32) -> Result<Vec<Box<str>>, StoreError> {
+    /// The store could not be asked, refused, or no replica confirmed. Nobody is to be given its token; no other session
+    /// has ended, and what there is of this one is taken away, as it is when this call is dropped.
+    pub async fn start_session(&self, session: &Session, keep: u32) -> Result<Ending, StoreError> {
         debug_assert!(is_id(&session.jti) && is_id(&session.sub), "the caller validates ids");
         match self {
-            Self::Memory(memory) => Ok(memory.start_session(session, keep)),
+            Self::Memory(memory) => Ok(Ending::over(memory.start_session(session, keep))),
             Self::Redis(redis) => redis.start_session(session, keep).await,
         }
     }
@@ -296,7 +263,7 @@ impl Store {
     ///
     /// # Errors
     /// As above.
-    pub async fn note_used(&self, used: &[(std::sync::Arc<str>, u64)]) -> Result<(), StoreError> {
+    pub async fn note_used(&self, used: &[(Arc<str>, u64)]) -> Result<(), StoreError> {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Redis(redis) => redis.note_used(used).await,
@@ -331,7 +298,7 @@ impl Store {
     }
 
     /// Who is told; to be said before [`Store::run`], each time for one more.
-    pub fn listen(&self, listener: std::sync::Arc<dyn Listener>) {
+    pub fn listen(&self, listener: Arc<dyn Listener>) {
         self.feed().add(listener);
     }
 
@@ -393,3 +360,6 @@ fn is_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
+
+/// Of sessions that are too many, how many one login ends.
+const SURPLUS_AT_ONCE: usize = 100;
