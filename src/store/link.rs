@@ -108,7 +108,19 @@ impl Link {
         args: &[&[u8]],
         deadline: Instant,
     ) -> Result<T, StoreError> {
-        self.run_script_acknowledged(script, keys, args, 0, deadline).await
+        self.order_script(script, keys, args, None, deadline).await
+    }
+
+    /// Runs a script that undoes what another, which was to be acknowledged, has done or may still do: after that one,
+    /// however long the replicas hold it up.
+    pub(super) async fn run_script_behind<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        args: &[&[u8]],
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        self.order_script(script, keys, args, Some(0), deadline).await
     }
 
     /// Runs a script, and counts its answer only when `replicas` replicas have confirmed, before `deadline`, that they
@@ -122,6 +134,17 @@ impl Link {
         keys: &[&str],
         args: &[&[u8]],
         replicas: u8,
+        deadline: Instant,
+    ) -> Result<T, StoreError> {
+        self.order_script(script, keys, args, (replicas > 0).then_some(replicas), deadline).await
+    }
+
+    async fn order_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        args: &[&[u8]],
+        replicas: Option<u8>,
         deadline: Instant,
     ) -> Result<T, StoreError> {
         let mut run = cmd("EVALSHA");
@@ -204,6 +227,11 @@ impl Link {
                 telling.or(policies.first()).cloned().unwrap_or(Err(StoreError::Unreachable))
             }
         }
+    }
+
+    /// Whether a script may touch keys of one slot only.
+    pub(super) fn keeps_slots_apart(&self) -> bool {
+        matches!(self.way, Way::Cluster(_))
     }
 
     /// Whether what is published at one server is heard at others, which pass it on to each other unconfirmed.

@@ -10,6 +10,7 @@ mod acknowledge;
 mod address;
 mod clock;
 mod cluster;
+mod ending;
 mod error;
 pub mod feed;
 mod keeper;
@@ -20,6 +21,7 @@ mod patience;
 mod primacy;
 mod redis;
 mod sentinel;
+mod session;
 mod slots;
 mod state;
 mod subscription;
@@ -32,14 +34,17 @@ mod wire;
 mod tests;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::ending::Ending;
 pub use self::error::{StoreError, StoreUrlError};
 use self::feed::{Feed, Listener};
 pub use self::memory::Memory;
 pub use self::patience::Patience;
 pub use self::redis::{Redis, RedisSettings};
-pub use self::state::{Eviction, Found, Lock, Revocation, Session};
+pub use self::session::{Found, Session};
+pub use self::state::{Eviction, Lock, Revocation};
 pub use self::tls::TlsFiles;
 
 /// A backend. Both behave alike; `tests.rs` holds the one suite that each has to pass.
@@ -51,7 +56,7 @@ pub enum Store {
     /// Everything in this process, gone when it ends.
     Memory(Memory),
     /// A Redis server that all gateways share.
-    Redis(Redis),
+    Redis(Arc<Redis>),
 }
 
 impl Store {
@@ -66,7 +71,7 @@ impl Store {
     /// # Errors
     /// The URL is not one this gateway can use; see [`StoreUrlError`].
     pub fn redis(settings: RedisSettings) -> Result<Self, StoreUrlError> {
-        Redis::new(settings).map(Self::Redis)
+        Redis::new(settings).map(|redis| Self::Redis(Arc::new(redis)))
     }
 
     /// The store's clock, asked and not estimated: milliseconds since the epoch. What has to be ordered against other
@@ -82,16 +87,17 @@ impl Store {
     }
 
     /// Keeps `session` until 60 s after it expires, by the store's clock, in place of an earlier one of that jti.
-    /// One whose record's time is already over leaves no record, and is no error. Of the account's sessions at most
-    /// `keep` stay: the oldest are ended, announced, and their ids returned.
+    /// One whose record's time is already over leaves no record, and is no error. Of the account's sessions `keep` stay:
+    /// once the new one is acknowledged, the oldest are ended and announced, whether or not anybody waits for it. Of very
+    /// many that are too many a login ends a hundred, and the next ones the others.
     ///
     /// # Errors
-    /// The store could not be asked, refused, or no replica confirmed. The session may have been started nevertheless;
-    /// nobody is to be given its token.
-    pub async fn start_session(&self, session: &Session, keep: u32) -> Result<Vec<Box<str>>, StoreError> {
+    /// The store could not be asked, refused, or no replica confirmed. Nobody is to be given its token; no other session
+    /// has ended, and what there is of this one is taken away, as it is when this call is dropped.
+    pub async fn start_session(&self, session: &Session, keep: u32) -> Result<Ending, StoreError> {
         debug_assert!(is_id(&session.jti) && is_id(&session.sub), "the caller validates ids");
         match self {
-            Self::Memory(memory) => Ok(memory.start_session(session, keep)),
+            Self::Memory(memory) => Ok(Ending::over(memory.start_session(session, keep))),
             Self::Redis(redis) => redis.start_session(session, keep).await,
         }
     }
@@ -246,7 +252,7 @@ impl Store {
     ///
     /// # Errors
     /// As above.
-    pub async fn note_used(&self, used: &[(std::sync::Arc<str>, u64)]) -> Result<(), StoreError> {
+    pub async fn note_used(&self, used: &[(Arc<str>, u64)]) -> Result<(), StoreError> {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Redis(redis) => redis.note_used(used).await,
@@ -281,7 +287,7 @@ impl Store {
     }
 
     /// Who is told; to be said before [`Store::run`], each time for one more.
-    pub fn listen(&self, listener: std::sync::Arc<dyn Listener>) {
+    pub fn listen(&self, listener: Arc<dyn Listener>) {
         self.feed().add(listener);
     }
 
@@ -342,3 +348,6 @@ fn is_id(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
+
+/// Of sessions that are too many, how many one login ends.
+const SURPLUS_AT_ONCE: usize = 100;

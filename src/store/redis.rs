@@ -2,7 +2,7 @@
 //! `sessions`, `records` and `locks`, the subscription in `hearing`, the scripts beside them. How a command travels is
 //! `link`'s part, the connection itself `keeper`'s.
 //!
-//! A user of the server's access lists needs `+getrange +exists +set +del +zadd +zrem +zcard +zscore +zrange
+//! A user of the server's access lists needs `+getrange +exists +set +del +zadd +zrem +zcard +zrange
 //! +zrangebyscore +hget +hmget +hset +hincrby +hdel +hgetall +pexpire +pttl +evalsha +script|load` on `~{prefix}*`,
 //! `+publish +subscribe` on `&{prefix}*`, `+ping +time`, `+wait` for `replicas`, `+info` to have the server's eviction
 //! policy checked, `+select` where the URL names a database, `+role` behind sentinels, and `+cluster|info
@@ -10,15 +10,18 @@
 
 mod hearing;
 mod locks;
+mod logins;
 mod records;
 mod scripts;
 mod sessions;
 
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::panic::resume_unwind;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::error::{StoreError, StoreUrlError};
@@ -62,8 +65,7 @@ pub struct Redis {
     budget: Duration,
     /// How many replicas confirm a login or a revocation.
     replicas: u8,
-    /// Boxed to keep `Store`, whose other backend is small, small.
-    link: Box<Link>,
+    link: Link,
     feed: Feed,
     /// How the server makes room.
     eviction: RwLock<Eviction>,
@@ -73,7 +75,7 @@ pub struct Redis {
 
 impl Redis {
     pub(super) fn new(settings: RedisSettings) -> Result<Self, StoreUrlError> {
-        let link = Box::new(Link::new(&settings)?);
+        let link = Link::new(&settings)?;
         let RedisSettings { prefix, budget, replicas, .. } = settings;
         Ok(Self {
             invalidations: format!("{prefix}invalidations"),
@@ -112,9 +114,19 @@ impl Redis {
         self.link.was_reached()
     }
 
-    /// Everything that goes on beside the calls. Never returns.
-    pub(super) async fn run(&self) {
-        tokio::join!(self.link.keep(), self.hear_forever(), self.watch_eviction());
+    /// Everything that goes on beside the calls, each on a task of its own: those of one task share its turns, and a
+    /// flood of news would leave none to the probes. Never returns; dropped, it ends them all.
+    pub(super) async fn run(self: &Arc<Self>) {
+        let mut tasks = JoinSet::new();
+        let [keeper, ear, watcher] = [(); 3].map(|()| Arc::clone(self));
+        tasks.spawn(async move { keeper.link.keep().await });
+        tasks.spawn(async move { ear.hear_forever().await });
+        tasks.spawn(async move { watcher.watch_eviction().await });
+        while let Some(ended) = tasks.join_next().await {
+            if let Some(panic) = ended.err().and_then(|why| why.try_into_panic().ok()) {
+                resume_unwind(panic);
+            }
+        }
     }
 
     /// Says once more what a script has announced, where that may not be enough: the servers of a cluster pass messages

@@ -39,6 +39,7 @@ mod lag;
 mod link;
 mod load;
 mod locks;
+mod logins;
 mod model;
 mod outage;
 mod records;
@@ -55,7 +56,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use self::server::Server;
 use super::clock::RemoteClock;
 use super::feed::{Listener, News};
-use super::{Found, Memory, RedisSettings, Session, Store};
+use super::{Found, Memory, RedisSettings, Session, Store, StoreError};
 
 /// Generous: the machine also compiles while it tests. What depends on the budget is in `outage`.
 const CALM: Duration = Duration::from_secs(5);
@@ -120,6 +121,11 @@ impl Listener for Ear {
 
 fn system_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// Starts a session, and waits until those that are too many for it have ended; which did.
+async fn start(store: &Store, session: &Session, keep: u32) -> Result<Vec<Box<str>>, StoreError> {
+    Ok(store.start_session(session, keep).await?.ended().await)
 }
 
 /// A session that expires `in_s` seconds from now.

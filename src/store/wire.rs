@@ -100,11 +100,12 @@ pub(super) enum Order<'a> {
     Command(&'a Cmd),
     /// Independent commands, sent together; an array answers them.
     Together(&'a Pipeline),
-    /// `run` is `EVALSHA` of `script`. More than 0 `replicas` have to confirm what it wrote.
+    /// `run` is `EVALSHA` of `script`. With `replicas`, even none, it comes after whatever was sent before to be
+    /// confirmed, and so many of them have to confirm what it wrote.
     Script {
         script: &'a Script,
         run: &'a Cmd,
-        replicas: u8,
+        replicas: Option<u8>,
     },
 }
 
@@ -160,7 +161,7 @@ impl Wire {
                 let sent = send_together(&mut connection, pipeline);
                 return self.settle(state, live, timeout_at(deadline, sent).await).map(Value::Array);
             }
-            Order::Script { run, replicas, .. } if *replicas > 0 => {
+            Order::Script { run, replicas: Some(replicas), .. } if *replicas > 0 || self.settings.acknowledging => {
                 return self.ask_acknowledged(live, run, *replicas, asking, deadline).await;
             }
             Order::Command(command) | Order::Script { run: command, .. } => *command,

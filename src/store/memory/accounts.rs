@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
-use super::super::Session;
 use super::super::watermark::{MARK_LIFE_MS, Marks};
+use super::super::{SURPLUS_AT_ONCE, Session};
 
 /// Part of the accounts.
 #[derive(Default)]
@@ -28,13 +28,15 @@ pub(super) enum Reach {
 }
 
 impl Accounts {
-    /// Enters a session into its account's index, and takes out those that are too many, which are returned.
+    /// Enters a session into its account's index, and takes out those that are too many, which are returned: so many as
+    /// one login ends.
     pub(super) fn enter(&mut self, session: &Session, keep: u32, now: u64) -> Vec<Box<str>> {
         let index = self.indexes.entry(session.sub.clone()).or_default();
         index.retain(|_, ends| *ends > now);
         index.insert((session.started, session.jti.clone()), session.record_ends_ms());
         let mut surplus = Vec::new();
-        while index.len() > usize::try_from(keep).unwrap_or(usize::MAX) {
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        while index.len() > keep && surplus.len() < SURPLUS_AT_ONCE {
             let Some(((_, jti), _)) = index.pop_first() else { break };
             surplus.push(jti);
         }

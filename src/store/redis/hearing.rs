@@ -2,9 +2,10 @@
 //! and tells the feed. Also asks how the server makes room. Run in the background by `Store::run`; answers no calls,
 //! and does not know what the news mean to those who listen.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tracing::warn;
 
@@ -16,8 +17,8 @@ use super::Redis;
 
 impl Redis {
     /// Never returns. May be dropped at any point: without its beat the feed counts as lost by itself.
-    pub(super) async fn hear_forever(&self) {
-        let gateway = format!("{:016x}", getrandom::u64().unwrap_or_else(|_| self.now_ms()));
+    pub(super) async fn hear_forever(self: &Arc<Self>) {
+        let gateway: Arc<str> = format!("{:016x}", getrandom::u64().unwrap_or_else(|_| self.now_ms())).into();
         let mut doubts = Doubts::default();
         let mut pause = QUICKEST;
         loop {
@@ -29,10 +30,12 @@ impl Redis {
                 let begun = Instant::now();
                 self.feed.begin();
                 self.renewed.notify_one();
-                tokio::select! {
-                    () = self.hear(subscription, &gateway, &mut doubts) => {}
-                    () = self.beat(&gateway) => {}
-                }
+                // On a task of its own, so that the beat goes on however much there is to hear; it ends with the set.
+                let mut beat = JoinSet::new();
+                let (heart, name) = (Arc::clone(self), Arc::clone(&gateway));
+                beat.spawn(async move { heart.beat(&name).await });
+                self.hear(subscription, &gateway, &mut doubts).await;
+                drop(beat);
                 self.feed.end();
                 if begun.elapsed() >= SLOWEST {
                     pause = QUICKEST;

@@ -8,13 +8,15 @@ use std::sync::LazyLock;
 use redis::Script;
 
 macro_rules! script {
-    ($name:ident, $file:literal) => {
-        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));
+    ($name:ident, $($file:literal),+) => {
+        pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(concat!($(include_str!($file)),+)));
     };
 }
 
-script!(ENTER, "enter.lua");
 script!(START, "start.lua");
+script!(ENTER, "enter.lua");
+// Where all keys are in one place, and a login asks once.
+script!(START_AND_ENTER, "start.lua", "enter.lua");
 script!(END, "end.lua");
 script!(MARK, "mark.lua");
 script!(FAIL, "fail.lua");

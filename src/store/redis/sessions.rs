@@ -1,14 +1,9 @@
 //! Sessions and watermarks in Redis: a record per session, an index per account, watermarks per account, each in a
-//! slot of its own. `store` calls these verbs of [`Redis`]; the tests of both backends say what they have to do.
+//! slot of its own. `store` calls these verbs of [`Redis`]; the tests of both backends say what they have to do. How a
+//! session begins, and the oldest end for it, is in `logins`.
 //!
-//! Nothing spans slots, so what takes several steps is ordered such that stopping between any two does no harm: a
-//! login enters the index first and writes its record last, a logout takes the record first and leaves the index last.
-//! An index may name a session that is gone, but no session goes on that its index does not name.
-//!
-//! Replicas confirm what somebody relies on: a login's record, a logout, a watermark. The index, and the end of sessions
-//! that are too many, go before the record to the same server, and in a cluster are not worth waiting for.
-
-use std::collections::HashSet;
+//! A logout takes the record first and leaves the index last: an index may name a session that is gone. Replicas confirm
+//! what somebody relies on: a login's record, a logout, a watermark.
 
 use futures_util::future::try_join_all;
 use redis::{Cmd, Value, cmd};
@@ -20,54 +15,19 @@ use super::super::message::number;
 use super::super::primacy::Absence;
 use super::super::watermark::{MARK_LIFE_MS, Marks, ids, is_revoked};
 use super::super::{Found, Revocation, Session, is_id};
+use super::Redis;
 use super::records::bounded_read;
-use super::scripts::{END, ENTER, MARK, START};
-use super::{LONGEST_LIFE_MS, Redis};
+use super::scripts::{END, MARK};
 
 /// Everything an account's index is made of: the two keys of one slot.
-struct Index {
+pub(super) struct Index {
     /// jtis by start.
-    starts: String,
+    pub(super) starts: String,
     /// jtis by the end of their records.
-    ends: String,
+    pub(super) ends: String,
 }
 
 impl Redis {
-    pub(in super::super) async fn start_session(
-        &self,
-        session: &Session,
-        keep: u32,
-    ) -> Result<Vec<Box<str>>, StoreError> {
-        let deadline = self.deadline();
-        let (jti, account) = (&*session.jti, &*session.sub);
-        let index = self.index(account);
-        if session.record_ends_ms() <= self.now_ms() {
-            self.end_record(jti, NOBODY, deadline).await?;
-            self.leave(&index, &[jti], deadline).await?;
-            return Ok(Vec::new());
-        }
-        let surplus = self.enter(&index, session, keep, deadline).await?;
-        let mut ended = self.end_surplus(&index, &surplus, deadline).await?;
-        if surplus.iter().any(|old| **old == *jti) {
-            if !ended.iter().any(|old| **old == *jti) {
-                ended.push(jti.into());
-            }
-        } else {
-            self.write_record(session, deadline).await?;
-            // A login at the same time may have found this one to be too many before its record was written. It left
-            // the index before its record was looked for, so one of the two sees the other.
-            let entered: Option<Value> = self.link.ask(cmd("ZSCORE").arg(&index.starts).arg(jti), deadline).await?;
-            if entered.is_none() {
-                self.end_record(jti, NOBODY, deadline).await?;
-                ended.push(jti.into());
-            }
-        }
-        for jti in &ended {
-            self.feed.tell(&News::Session(jti));
-        }
-        Ok(ended)
-    }
-
     pub(in super::super) async fn session_begun(
         &self,
         jti: &str,
@@ -95,7 +55,7 @@ impl Redis {
         let record = self.whole(&key, answers.next(), deadline).await?;
         let Some(record) = record else { return Ok(Found::Missing) };
         let marks = answers.map(marks).collect::<Result<Vec<_>, _>>()?;
-        let session: Session = serde_json::from_slice(&record).map_err(|_| StoreError::Unreadable)?;
+        let session = Session::parse(&record).ok_or(StoreError::Unreadable)?;
         if is_revoked(session.started, &marks) { Ok(Found::Revoked) } else { Ok(Found::Live(session)) }
     }
 
@@ -161,7 +121,7 @@ impl Redis {
         let now = self.now_ms();
         let mut sessions = Vec::with_capacity(records.len());
         for record in records.into_iter().flatten() {
-            let session: Session = serde_json::from_slice(&record).map_err(|_| StoreError::Unreadable)?;
+            let session = Session::parse(&record).ok_or(StoreError::Unreadable)?;
             let goes_on = session.expires.saturating_mul(1000) > now && !is_revoked(session.started, &marks);
             if goes_on && *session.sub == *account {
                 sessions.push(session);
@@ -170,70 +130,17 @@ impl Redis {
         Ok(sessions)
     }
 
-    async fn enter(
-        &self,
-        index: &Index,
-        session: &Session,
-        keep: u32,
-        deadline: Instant,
-    ) -> Result<Vec<Box<str>>, StoreError> {
-        let ends = session.record_ends_ms().min(self.now_ms().saturating_add(LONGEST_LIFE_MS));
-        let numbers = [session.started, ends, u64::from(keep), LONGEST_LIFE_MS].map(|number| number.to_string());
-        let mut args = vec![session.jti.as_bytes()];
-        args.extend(numbers.iter().map(String::as_bytes));
-        let keys = [&*index.starts, &*index.ends];
-        let surplus: Vec<Vec<u8>> = self.link.run_script(&ENTER, &keys, &args, deadline).await?;
-        Ok(surplus.into_iter().filter_map(|jti| String::from_utf8(jti).ok()).map(String::into_boxed_str).collect())
-    }
-
-    /// Ends sessions of one account that are too many; returns those that were there.
-    async fn end_surplus(
-        &self,
-        index: &Index,
-        surplus: &[Box<str>],
-        deadline: Instant,
-    ) -> Result<Vec<Box<str>>, StoreError> {
-        if surplus.is_empty() {
-            return Ok(Vec::new());
-        }
-        let surplus: Vec<&str> = surplus.iter().map(|jti| &**jti).collect();
-        let first = self.end_records(&surplus, deadline).await?;
-        self.leave(index, &surplus, deadline).await?;
-        // One that was not there may be a login under way, which writes its record last.
-        let not_yet: Vec<&str> = surplus.iter().filter(|jti| !first.contains(*jti)).copied().collect();
-        let second = self.end_records(&not_yet, deadline).await?;
-        let was_there = |jti: &&str| first.contains(jti) || second.contains(jti);
-        Ok(surplus.into_iter().filter(was_there).map(Box::from).collect())
-    }
-
-    /// Ends records side by side; those that were there.
-    async fn end_records<'a>(&self, jtis: &[&'a str], deadline: Instant) -> Result<HashSet<&'a str>, StoreError> {
-        let ends = jtis.iter().map(|jti| self.end_record(jti, NOBODY, deadline));
-        let ended = try_join_all(ends).await?;
-        Ok(jtis.iter().zip(ended).filter(|(_, was_there)| *was_there).map(|(jti, _)| *jti).collect())
-    }
-
     /// Ends a record; announced by the script, there or not. Whether it was there.
-    async fn end_record(&self, jti: &str, replicas: u8, deadline: Instant) -> Result<bool, StoreError> {
+    pub(super) async fn end_record(&self, jti: &str, replicas: u8, deadline: Instant) -> Result<bool, StoreError> {
         let message = format!("session {jti}");
         let args = [self.invalidations.as_bytes(), message.as_bytes()];
         let keys = [&*self.session_key(jti)];
-        let ended: u64 = self.link.run_script_acknowledged(&END, &keys, &args, replicas, deadline).await?;
+        let ended: Vec<u64> = self.link.run_script_acknowledged(&END, &keys, &args, replicas, deadline).await?;
         self.announce(&message, deadline).await?;
-        Ok(ended > 0)
+        Ok(ended.first().is_some_and(|ended| *ended > 0))
     }
 
-    async fn write_record(&self, session: &Session, deadline: Instant) -> Result<(), StoreError> {
-        let record = serde_json::to_vec(session).map_err(|_| StoreError::Unreadable)?;
-        let ends = session.record_ends_ms().to_string();
-        let longest = LONGEST_LIFE_MS.to_string();
-        let args = [&record, ends.as_bytes(), longest.as_bytes()];
-        let keys = [&*self.session_key(&session.jti)];
-        let _: u64 = self.link.run_script_acknowledged(&START, &keys, &args, self.replicas, deadline).await?;
-        Ok(())
-    }
-
-    async fn leave(&self, index: &Index, jtis: &[&str], deadline: Instant) -> Result<(), StoreError> {
+    pub(super) async fn leave(&self, index: &Index, jtis: &[&str], deadline: Instant) -> Result<(), StoreError> {
         let leave = |key: &str| cmd("ZREM").arg(key).arg(jtis).take();
         self.link.ask_each(&[leave(&index.starts), leave(&index.ends)], deadline).await.map(drop)
     }
@@ -244,7 +151,7 @@ impl Redis {
     }
 
     /// The jti stands in literal braces: a cluster puts all keys of one session into one slot by them.
-    fn session_key(&self, jti: &str) -> String {
+    pub(super) fn session_key(&self, jti: &str) -> String {
         format!("{}session:{{{jti}}}", self.prefix)
     }
 
@@ -252,7 +159,7 @@ impl Redis {
         format!("{}watermark:{{{account}}}", self.prefix)
     }
 
-    fn index(&self, account: &str) -> Index {
+    pub(super) fn index(&self, account: &str) -> Index {
         let prefix = &self.prefix;
         let starts = format!("{prefix}sessions:{{{account}}}");
         let ends = format!("{prefix}sessions-end:{{{account}}}");
@@ -267,6 +174,3 @@ fn marks(answer: Value) -> Result<Marks, StoreError> {
     let mark = |text: Option<Vec<u8>>| text.map(|text| number(&text).ok_or(StoreError::Unreadable)).transpose();
     Ok(Marks { account: mark(account)?, subtree: mark(subtree)? })
 }
-
-/// No replica has to confirm.
-const NOBODY: u8 = 0;

@@ -7,7 +7,7 @@ use redis::cmd;
 
 use super::server::Server;
 use super::{CALM, Ear, KEEP, eventually, session};
-use crate::store::feed::{News, SILENCE};
+use crate::store::feed::{Listener, News, SILENCE};
 use crate::store::message::{Message, read, read_directory};
 use crate::store::{Eviction, Lock, Revocation, Store};
 
@@ -51,6 +51,63 @@ async fn what_one_gateway_does_the_others_hear_within_a_second() {
     }
     eprintln!("four announcements were made and heard by two others within {slowest:?}");
     assert!(slowest < Duration::from_secs(1));
+}
+
+/// Takes its time over each piece of news, as a listener with much to look through does.
+struct Busy(Duration);
+
+impl Listener for Busy {
+    fn hear(&self, _news: &News<'_>) {
+        let begun = Instant::now();
+        while begun.elapsed() < self.0 {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// On one thread, so that whatever the ear does not leave, nobody has.
+#[tokio::test]
+async fn a_flood_of_news_leaves_the_others_their_turns() {
+    let server = Server::start();
+    let store = heard_store(&server).await;
+    store.listen(Arc::new(Busy(Duration::from_micros(200))));
+    let ear = Ear::at(&store);
+    let now = store.time().await.unwrap();
+    let mut flood = redis::Pipeline::with_capacity(20_000);
+    for number in 0..20_000 {
+        flood.cmd("PUBLISH").arg("portcullis:invalidations").arg(format!("account a{number} {now}")).ignore();
+    }
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let () = flood.query_async(&mut connection).await.unwrap();
+    let (last, begun) = (format!("{:?}", News::Account("a19999", now)), Instant::now());
+    let epoch = store.feed().epoch();
+    while ear.heard_at(&last).is_none() {
+        assert!(begun.elapsed() < CALM * 4, "the last is not heard");
+        assert!(store.is_up(), "after {:?}", begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    eprintln!("20 000 pieces of news, 200 µs each, were heard within {:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(2), "no flood");
+    assert_eq!(store.feed().epoch(), epoch, "its own beat was heard in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_of_five_thousand_revocations_is_heard_within_a_second() {
+    let server = Server::start();
+    let (doer, other) = (heard_store(&server).await, heard_store(&server).await);
+    let ear = Ear::at(&other);
+    let mut calls = Vec::new();
+    for number in 0..5000 {
+        let doer = Arc::clone(&doer);
+        calls.push(tokio::spawn(async move { doer.revoke(Revocation::Account(&format!("a{number}"))).await }));
+    }
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Ok(true));
+    }
+    assert!(other.is_up() && other.feed().is_alive());
+    eventually("all are heard", Duration::from_secs(1), || ear.heard().len() == 5000).await;
+    assert!(other.is_up() && other.feed().is_alive());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

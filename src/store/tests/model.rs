@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{session, system_ms};
+use super::{session, start, system_ms};
 use crate::store::{Found, Revocation, Session, Store};
 
 /// A tree of three levels; each account by its lineage.
@@ -92,7 +92,7 @@ mod facts {
                     let name = format!("s{step}");
                     let begun = Session { sub: id_of(lineage).into(), started, ..session(&name) };
                     let expected = model.start(&begun);
-                    assert_eq!(store.start_session(&begun, KEEP).await, Ok(expected), "{at}");
+                    assert_eq!(start(&store, &begun, KEEP).await, Ok(expected), "{at}");
                     jtis.push((name.into(), lineage));
                 }
                 10..14 => {

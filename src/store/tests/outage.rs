@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::lag::Lag;
 use super::server::{Server, store_at};
-use super::{KEEP, LINEAGE, eventually, session};
+use super::{KEEP, LINEAGE, eventually, session, start};
 use crate::store::clock::RemoteClock;
 use crate::store::wire::{Live, Target, Wire, WireSettings};
 use crate::store::{Found, Store, StoreError};
@@ -150,7 +150,7 @@ async fn a_read_only_server_still_reads_and_a_new_connection_is_made() {
     let store = with_a_session(&server).await;
     let seen = connections_received(&server).await;
     let () = server.tell(cmd("REPLICAOF").arg("127.0.0.1").arg(1)).await;
-    assert_eq!(store.start_session(&session("k"), KEEP).await, Err(StoreError::Refused("READONLY")));
+    assert_eq!(start(&store, &session("k"), KEEP).await, Err(StoreError::Refused("READONLY")));
     let give_up = Instant::now() + PATIENCE;
     let mut rounds = 0;
     // Every question of ours is a connection too; one more than those is the replacement.
@@ -162,7 +162,7 @@ async fn a_read_only_server_still_reads_and_a_new_connection_is_made() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let () = server.tell(cmd("REPLICAOF").arg("NO").arg("ONE")).await;
-    assert_eq!(store.start_session(&session("k"), KEEP).await, Ok(Vec::new()));
+    assert_eq!(start(&store, &session("k"), KEEP).await, Ok(Vec::new()));
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn a_server_that_cannot_save_still_reads() {
     server.lose_directory();
     let () = server.tell(&cmd("BGSAVE")).await;
     let give_up = Instant::now() + PATIENCE;
-    while store.start_session(&session("k"), KEEP).await != Err(StoreError::Refused("MISCONF")) {
+    while start(&store, &session("k"), KEEP).await != Err(StoreError::Refused("MISCONF")) {
         assert!(Instant::now() < give_up, "the snapshot did not fail");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redis::cmd;
 
 use super::server::Server;
-use super::{CALM, Ear, KEEP, LINEAGE, session, session_for, system_ms};
+use super::{CALM, Ear, KEEP, LINEAGE, session, session_for, start, system_ms};
 use crate::store::{Found, Memory, RedisSettings, Revocation, Session, Store, StoreError};
 
 /// A session of that account that began at `started`.
@@ -107,7 +107,7 @@ mod facts {
             ("e", now + 5, vec!["b"]),
         ] {
             let ended: Vec<Box<str>> = ended.into_iter().map(Box::from).collect();
-            assert_eq!(store.start_session(&begun(jti, "cus-42", started), 3).await, Ok(ended), "{jti}");
+            assert_eq!(start(&store, &begun(jti, "cus-42", started), 3).await, Ok(ended), "{jti}");
         }
         store.start_session(&begun("x", "cus-43", now), 3).await.unwrap();
         assert_eq!(jtis_of(&store, LINEAGE).await, ["c", "d", "e"]);
@@ -115,8 +115,20 @@ mod facts {
             assert_eq!(store.session(jti, LINEAGE).await, Ok(Found::Missing), "{jti}");
             assert!(ear.heard_at(&format!("Session({jti:?})")).is_some(), "{jti}");
         }
-        let lowered = store.start_session(&begun("f", "cus-42", now + 6), 1).await;
+        let lowered = start(&store, &begun("f", "cus-42", now + 6), 1).await;
         assert_eq!(lowered, Ok(vec!["c".into(), "d".into(), "e".into()]));
+    }
+
+    pub(super) async fn of_very_many_that_are_too_many_each_login_ends_a_hundred(store: Arc<Store>) {
+        let now = system_ms();
+        for number in 0..250 {
+            store.start_session(&begun(&format!("j{number}"), "cus-42", now + number), KEEP).await.unwrap();
+        }
+        for (number, left) in [(250, 151), (251, 52), (252, 10), (253, 10)] {
+            start(&store, &begun(&format!("j{number}"), "cus-42", now + number), 10).await.unwrap();
+            assert_eq!(jtis_of(&store, LINEAGE).await.len(), left, "{number}");
+        }
+        assert_eq!(jtis_of(&store, LINEAGE).await[0], "j244");
     }
 
     pub(super) async fn logins_that_race_leave_no_more_than_stay(store: Arc<Store>) {
@@ -127,7 +139,7 @@ mod facts {
                 .map(|number| {
                     let session = begun(&format!("{account}-{number}"), &account, now + number % 7);
                     let store = Arc::clone(&store);
-                    tokio::spawn(async move { store.start_session(&session, keep).await.unwrap() })
+                    tokio::spawn(async move { start(&store, &session, keep).await.unwrap() })
                 })
                 .collect();
             for login in logins {
@@ -180,6 +192,7 @@ every_backend! {
     a_session_revoked_by_its_jti_is_gone,
     the_end_of_a_session_is_announced_though_its_record_is_gone,
     of_an_accounts_sessions_the_oldest_end,
+    of_very_many_that_are_too_many_each_login_ends_a_hundred,
     logins_that_race_leave_no_more_than_stay,
     the_list_has_what_goes_on_by_start,
     whoever_ends_something_is_told_before_the_call_returns,
@@ -238,7 +251,7 @@ async fn what_a_crash_left_in_the_index_is_not_listed_and_goes_first() {
     let () = server.tell(cmd("ZADD").arg("portcullis:sessions:{cus-42}").arg(1).arg("half")).await;
     store.start_session(&session("a"), 2).await.unwrap();
     assert_eq!(jtis_of(&store, LINEAGE).await, ["a"]);
-    assert_eq!(store.start_session(&session("b"), 2).await, Ok(vec![]), "nothing that was there has ended");
+    assert_eq!(start(&store, &session("b"), 2).await, Ok(vec![]), "nothing that was there has ended");
     assert_eq!(jtis_of(&store, LINEAGE).await, ["a", "b"]);
     let entries: u64 = server.tell(cmd("ZCARD").arg("portcullis:sessions:{cus-42}")).await;
     assert_eq!(entries, 2);

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::server::{Server, store_at};
-use super::{CALM, KEEP, LINEAGE, eventually, session, session_for, system_ms};
+use super::{CALM, KEEP, LINEAGE, eventually, session, session_for, start, system_ms};
 use crate::store::{Eviction, Found, Revocation, Session, StoreError};
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn an_acl_user_and_a_database_in_the_url_are_used() {
     assert_eq!(store.end_session("j", "cus-42").await, Ok(true));
     store.start_session(&session("j"), KEEP).await.unwrap();
     assert_eq!(server.tell::<u64>(cmd("EXISTS").arg("portcullis:session:{j}")).await, 0, "not in database 0");
-    assert_eq!(store.start_session(&session("k"), 1).await, Ok(vec!["j".into()]), "surplus");
+    assert_eq!(start(&store, &session("k"), 1).await, Ok(vec!["j".into()]), "surplus");
     assert_eq!(store.sessions_of(LINEAGE).await.map(|sessions| sessions.len()), Ok(1));
     assert_eq!(store.revoke(Revocation::Account("cus-42")).await, Ok(true));
     assert_eq!(store.session("k", LINEAGE).await, Ok(Found::Revoked));
