@@ -5,7 +5,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tracing::warn;
 
@@ -49,6 +49,7 @@ impl Redis {
     /// Until the subscription is lost, or so silent that it may as well be.
     async fn hear(&self, mut subscription: Subscription, gateway: &str, doubts: &mut Doubts) {
         let mut deaf_at = Instant::now() + DEAF_AFTER;
+        let mut turn = Instant::now();
         while let Ok(Some((channel, payload))) = timeout_at(deaf_at, subscription.next()).await {
             let news = if channel == self.directory {
                 message::read_directory(&self.prefix, &payload).map(Message::News)
@@ -66,6 +67,11 @@ impl Redis {
                     self.feed.doubt();
                     doubts.note(&channel);
                 }
+            }
+            // The task that drives the connection of all calls may wait for the same thread.
+            if turn.elapsed() >= LONGEST_TURN {
+                yield_now().await;
+                turn = Instant::now();
             }
         }
     }
@@ -134,6 +140,9 @@ const BEAT_EVERY: Duration = Duration::from_millis(250);
 /// Without its own beat for so long a subscription is given up for a new one. Longer than what makes the feed count as
 /// lost: a server that merely paused has kept all messages, and the feed goes on with the first beat.
 const DEAF_AFTER: Duration = Duration::from_secs(2);
+
+/// How long news may follow on each other before other tasks have their turn.
+const LONGEST_TURN: Duration = Duration::from_millis(2);
 
 /// How often to look whether there is a connection.
 const UP_EVERY: Duration = Duration::from_millis(50);
