@@ -4,6 +4,7 @@
 //! about no request: what it changes, it changes through `identity`, `directory` and [`reload`].
 
 mod door;
+mod explain;
 mod records;
 pub mod reload;
 mod reply;
@@ -76,7 +77,7 @@ impl Admin {
                 Place::Sessions => self.sessions(&query).await,
                 Place::Credentials => Ok(self.credentials().await),
                 Place::Lockouts => Ok(self.lockouts()),
-                Place::Live | Place::Ready | Place::Revocations | Place::Changes | Place::Reload => {
+                Place::Live | Place::Ready | Place::Revocations | Place::Changes | Place::Reload | Place::Explain => {
                     Err(Refusal::NoSuchPath)
                 }
             };
@@ -87,6 +88,7 @@ impl Admin {
             Place::Changes => self.note_changes(&body),
             Place::Lockouts => self.clear_lockouts(&query).await,
             Place::Reload => self.reload().await,
+            Place::Explain => self.explain(&body).await,
             Place::Live | Place::Ready | Place::Metrics | Place::Policy | Place::Sessions | Place::Credentials => {
                 Err(Refusal::NoSuchPath)
             }

@@ -28,6 +28,7 @@ pub(super) enum Place {
     Revocations,
     Changes,
     Reload,
+    Explain,
 }
 
 /// Path, methods as `Allow` lists them.
@@ -42,6 +43,7 @@ const PLACES: &[(&str, &str, Place)] = &[
     ("/revocations", "POST", Place::Revocations),
     ("/directory/changes", "POST", Place::Changes),
     ("/reload", "POST", Place::Reload),
+    ("/explain", "POST", Place::Explain),
 ];
 
 const READ: &str = "GET, HEAD";
@@ -65,9 +67,13 @@ impl Place {
     /// Tells of people and keys: nothing for a strange page to read.
     pub(super) fn is_private(self) -> bool {
         match self {
-            Self::Sessions | Self::Credentials | Self::Lockouts | Self::Revocations | Self::Changes | Self::Reload => {
-                true
-            }
+            Self::Sessions
+            | Self::Credentials
+            | Self::Lockouts
+            | Self::Revocations
+            | Self::Changes
+            | Self::Reload
+            | Self::Explain => true,
             Self::Live | Self::Ready | Self::Metrics | Self::Policy => false,
         }
     }

@@ -144,7 +144,7 @@ impl Admin {
 }
 
 /// The parser's own words are left out: they would repeat what was sent.
-fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], expected: &str) -> Result<T, Refusal> {
+pub(super) fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], expected: &str) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|_| Refusal::Malformed(format!("the body has to be {expected}")))
 }
 

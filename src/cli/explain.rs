@@ -6,22 +6,20 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::args::{ExplainArgs, Format};
 use super::report::{load_or_stop, stop};
+use super::verdict::{Around, describe};
 use super::{Done, Exit, Stop};
 use crate::config::load::Config;
 use crate::directory::file;
 use crate::directory::records::{Records, Vocabulary};
 use crate::policy::credential::Scheme;
-use crate::policy::decision::Denial;
-use crate::policy::facts::Facts;
-use crate::policy::ladder::{Decision, Permit, Step, explain, rung_names};
+use crate::policy::ladder::Decision;
 use crate::policy::principal::{Account, Identity, Lineage};
 use crate::policy::rehearsal::{Call, Tree, rehearse};
-use crate::policy::told::identity_headers;
-use crate::problem::envelope::{Challenge, Problem};
+use crate::policy::route::UpstreamIndex;
 use crate::problem::registry::{Override, Registry};
 
 /// Runs the verb.
@@ -51,9 +49,15 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
     };
     let mut tree = tree(&config, &records, args)?;
     cast(&mut call, args, &config, &records, &mut tree)?;
+    let registry = Registry::with(config.settings.reasons.iter().cloned().map(|(reason, change)| {
+        (reason, Override { status: change.status, result: change.result, msg: change.msg, desc: change.desc })
+    }));
+    let upstream =
+        |index: UpstreamIndex| config.settings.upstreams.get(usize::from(index.0)).map(|up| up.name.as_str());
+    let around = Around { registry: &registry, upstream: &upstream };
     let (permitted, report) = rehearse(&config.snapshot, &tree, &call, |facts, decision| {
         let permitted = matches!(decision, Decision::Permit(_));
-        (permitted, describe(&config, facts, decision))
+        (permitted, describe(&around, facts, decision))
     });
     match args.format {
         Format::Json => writeln!(out, "{report:#}")?,
@@ -144,66 +148,6 @@ fn placed(path: &str, role: &str, id: &str, roles: &[Box<str>]) -> Option<Lineag
     let role_of = |index: usize| if index == last { role } else { roles.get(index).map_or("-", |role| role) };
     let lineage = Lineage::new(ids.iter().enumerate().map(|(index, id)| (*id, role_of(index))))?;
     (lineage.id() == id).then_some(lineage)
-}
-
-fn describe(config: &Config, facts: &Facts<'_>, decision: &Decision) -> Value {
-    let steps = explain(facts);
-    let route = facts.place.route();
-    let rungs: Vec<Value> = rung_names()
-        .map(|name| match steps.iter().find(|rung| rung.name == name) {
-            None => json!({ "rung": name, "result": "not reached" }),
-            Some(rung) => match &rung.step {
-                Step::Pass => json!({ "rung": name, "result": "pass" }),
-                Step::Moot => json!({ "rung": name, "result": "does not apply" }),
-                Step::Permit(_) => json!({ "rung": name, "result": "permit" }),
-                Step::Ask(_) => json!({ "rung": name, "result": "unanswered" }),
-                Step::Deny(denial) => {
-                    json!({ "rung": name, "result": "DENY", "why": denial.cause, "reason": denial.reason.name() })
-                }
-            },
-        })
-        .collect();
-    json!({
-        "realm": facts.place.realm.map(|(_, realm)| &*realm.name),
-        "route": route.map(|route| &*route.name),
-        "rule": route.map(|route| route.location.to_string()),
-        "rungs": rungs,
-        "outcome": match decision {
-            Decision::Permit(permit) => permitted(config, facts, permit),
-            Decision::Deny(denial) => denied(config, facts, denial),
-            Decision::Ask(_) => json!({ "decision": "undecided" }),
-        },
-    })
-}
-
-fn permitted(config: &Config, facts: &Facts<'_>, permit: &Permit) -> Value {
-    use crate::policy::route::Destination;
-    let upstream = match permit.destination() {
-        Destination::Upstream(index) => config.settings.upstreams.get(usize::from(index.0)).map(|up| up.name.as_str()),
-        Destination::Login | Destination::Logout => Some("answered by the gateway"),
-    };
-    let mut headers = serde_json::Map::new();
-    if let Some((_, realm)) = facts.place.realm {
-        identity_headers(permit, realm, |name, value| {
-            headers.insert(name.into(), json!(value));
-        });
-    }
-    json!({ "decision": "permit", "upstream": upstream, "relation": permit.relation().name(), "headers": headers })
-}
-
-fn denied(config: &Config, facts: &Facts<'_>, denial: &Denial) -> Value {
-    let registry = Registry::with(config.settings.reasons.iter().cloned().map(|(reason, change)| {
-        (reason, Override { status: change.status, result: change.result, msg: change.msg, desc: change.desc })
-    }));
-    let realm = facts.place.realm.map_or_else(|| "".into(), |(_, realm)| realm.name.clone());
-    let challenge = Challenge { realm, presented: facts.head.presented.scheme() };
-    let problem = Problem { reason: denial.reason, hint: denial.hint.clone(), challenge };
-    let reply = problem.reply(&registry, "(request id)");
-    let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let headers: Vec<Value> = reply.headers.iter().map(|(name, value)| json!(format!("{name}: {value}"))).collect();
-    let text = String::from_utf8_lossy(&reply.body);
-    json!({ "decision": "deny", "reason": denial.reason.name(), "cause": denial.cause,
-        "reply": { "status": reply.status, "headers": headers, "body": body, "text": text } })
 }
 
 fn write_text(report: &Value, out: &mut dyn Write) -> std::io::Result<()> {

@@ -17,6 +17,7 @@ pub mod report;
 pub mod routes;
 pub mod test;
 pub mod token;
+pub mod verdict;
 
 use std::io::Write;
 

@@ -19,6 +19,7 @@ mod demo;
 mod denials;
 mod directory;
 mod directory_remote;
+mod explain_live;
 mod failover;
 mod faults;
 mod forward;
