@@ -1,7 +1,7 @@
 //! Passwords: argon2id in a small pool of threads of its own.
 //!
 //! Called by login. Hashing is slow on purpose, so it runs beside the request threads, and with a short queue: what does
-//! not fit is told so, not kept waiting. The threads have the lowest priority and keep their memory from one check to the
+//! not fit is told so, not kept waiting. The threads have a low priority and keep their memory from one check to the
 //! next, and `app` gives it half as many as there are threads for requests, since a check fills a core's caches and the
 //! way to memory whatever its priority: however many log in, those who are logged in go first.
 
@@ -92,7 +92,7 @@ impl Passwords {
     }
 }
 
-/// What the threads share, and nobody else: one of the lowest priority that is held up keeps no request waiting.
+/// What the threads share, and nobody else: one of a low priority that is held up keeps no request waiting.
 struct Work {
     jobs: Mutex<Receiver<Job>>,
     /// What checks ran in and the next ones will.
@@ -143,16 +143,17 @@ fn work_off(work: &Work) {
     }
 }
 
-/// Gives this thread the lowest priority. Nice values are per thread on Linux, and lowering one's own needs no right.
+/// Gives this thread a low priority, and not the lowest: on a machine that is busy all over, logins have to get a tenth of a
+/// core still. Nice values are per thread on Linux, and lowering one's own needs no right.
 fn step_back() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOWEST_PRIORITY) {
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOW_PRIORITY) {
         tracing::warn!("password checks run at the priority of requests: {error}");
     }
 }
 
 #[cfg(target_os = "linux")]
-const LOWEST_PRIORITY: i32 = 19;
+const LOW_PRIORITY: i32 = 10;
 
 /// A place in the queue; given back when the client leaves, too.
 struct Waiting<'p>(&'p AtomicUsize);
