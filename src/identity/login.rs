@@ -92,6 +92,11 @@ impl Resolver {
         if let Some(seconds) = self.lockout.login_locked(email.as_deref(), request.client) {
             return Err(locked(seconds));
         }
+        // Whom the pool would turn away in the end is turned away before the store is asked for anything: of a crowd, the
+        // requests of those who are logged in feel nothing then.
+        if passwords.is_full() {
+            return Err((Reason::Overloaded, "the password pool is full").into());
+        }
         // Before anything is looked up: a session that starts by what was true before a revocation has to look older.
         // Before the wait for a place, too, so that a login that has waited is older still.
         let patience = request.patience;

@@ -69,6 +69,12 @@ impl Passwords {
         Ok(Self { threads: Arc::new(Semaphore::new(threads.max(1))), jobs, waiting: AtomicUsize::new(0), nobody })
     }
 
+    /// Whether a check that came now would be told that there is no room. For logins that have not cost anything yet.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= QUEUE
+    }
+
     /// Checks a password against a PHC string; against nobody's, at the same cost, without one.
     pub async fn check(&self, password: String, hash: Option<&str>) -> Check {
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE {
@@ -275,6 +281,7 @@ mod tests {
         while pool.waiting.load(Ordering::Relaxed) < QUEUE {
             tokio::task::yield_now().await;
         }
+        assert!(pool.is_full());
         assert_eq!(pool.check("x".into(), None).await, Check::Busy);
         for client in waiting {
             client.abort();

@@ -9,7 +9,7 @@ use crate::harness::ensemble::{Ensemble, FAILOVER, Succession};
 use crate::harness::fleet::Fleet;
 use crate::harness::gateway::Gateway;
 use crate::harness::jwt::Forgery;
-use crate::harness::lab::{login, login_request};
+use crate::harness::lab::{login_at_last, login_request};
 use crate::harness::ledger::{Ledger, accounts};
 use crate::harness::mint::Mint;
 use crate::harness::request::get;
@@ -37,7 +37,8 @@ fn open(ensemble: &dyn Ensemble) -> Ledger {
     let fleet = Fleet::start(2, |_, builder| {
         builder.accounts(&accounts()).token("sessions_per_account = 10000").store_with(&ensemble.url(), store)
     });
-    let pattern = login(&fleet.gateways[0], "", "alice");
+    // A set that has just been formed may have no replica in step yet.
+    let pattern = login_at_last(&fleet.gateways[0], "", "alice");
     let mint = Mint::of_token(&pattern, ensemble.keeper_of(&Forgery::of(&pattern).jti()));
     let minted: Vec<_> = (0..FRESH).map(|number| mint.session("bob", number)).collect();
     ensemble.write(&minted.iter().map(|session| session.command.clone()).collect::<Vec<_>>());
