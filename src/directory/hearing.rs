@@ -1,17 +1,15 @@
 //! How long a record is believed: until a change is heard where changes can be heard, otherwise for a time.
 //!
-//! Asked by `remote` for every look-up, and told the time by its background task. It holds no record.
+//! Asked by `remote` for every look-up. Time and what was heard when are the feed's; it holds no record.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::source::millis;
 use crate::store::Store;
 
 /// The clock of the shelves, the feed, and for how long what is believed.
 pub(super) struct Hearing {
-    origin: Instant,
     store: Arc<Store>,
     /// Whether silence on the feed means that nothing changed. The provisioning service announces what it writes to the
     /// store's server; whether a far directory announces anything, nobody here can know.
@@ -19,9 +17,6 @@ pub(super) struct Hearing {
     cache_ms: u64,
     negative_ms: u64,
     stale_ms: u64,
-    /// When which subscription was heard last: (epoch, milliseconds), newest last. For the bound of what stays in use
-    /// in an outage: what was kept honest up to its beginning was good until then.
-    heard: Mutex<VecDeque<(u64, u64)>>,
 }
 
 /// When a record was read, and under which subscription.
@@ -50,12 +45,12 @@ impl Hearing {
         stale: Duration,
     ) -> Self {
         let (cache_ms, negative_ms, stale_ms) = (millis(cache), millis(negative), millis(stale));
-        Self { origin: Instant::now(), store, announced, cache_ms, negative_ms, stale_ms, heard: Mutex::default() }
+        Self { store, announced, cache_ms, negative_ms, stale_ms }
     }
 
     /// Milliseconds on the clock.
     pub(super) fn now(&self) -> u64 {
-        millis(self.origin.elapsed())
+        self.store.feed().now()
     }
 
     /// To be taken before a read begins.
@@ -82,38 +77,15 @@ impl Hearing {
 
     /// Whether a record that was read then may be used while the source is away.
     pub(super) fn is_usable(&self, read: Read, now: u64) -> bool {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = heard.iter().find(|(epoch, _)| self.announced && *epoch == read.epoch).map_or(0, |(_, at)| *at);
+        // What was kept honest up to the beginning of an outage was good until then.
+        let heard = self.store.feed().heard_last(read.epoch).filter(|_| self.announced);
+        let until = heard.unwrap_or(0);
         now.saturating_sub(read.at.max(until)) < self.stale_ms
-    }
-
-    /// Notes whether the feed is heard now; to be called a few times a second.
-    pub(super) fn listen(&self) {
-        let feed = self.store.feed();
-        // The epoch first: a subscription that ends in between is then noted under its own number, or not at all.
-        let epoch = feed.epoch();
-        if !feed.is_alive() || feed.epoch() != epoch {
-            return;
-        }
-        let now = self.now();
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        match heard.back_mut() {
-            Some((known, at)) if *known == epoch => *at = now,
-            Some(_) | None => {
-                if heard.len() == REMEMBERED {
-                    heard.pop_front();
-                }
-                heard.push_back((epoch, now));
-            }
-        }
     }
 }
 
 /// The epoch of what was never heard of; a feed counts its subscriptions from 0 up.
 const NEVER: u64 = u64::MAX;
-
-/// How many subscriptions are remembered.
-const REMEMBERED: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -140,13 +112,14 @@ mod tests {
         let (feed, alone) = (hearing(true), hearing(false));
         let read = feed.read();
         for hearing in [&feed, &alone] {
-            hearing.heard.lock().unwrap().push_back((read.epoch, 5_000));
+            hearing.store.feed().note_beat();
         }
-        assert!(feed.is_usable(read, 5_999) && !feed.is_usable(read, 6_000));
-        assert!(alone.is_usable(read, read.at + 999) && !alone.is_usable(read, read.at + 1000));
-        assert!(!feed.is_usable(Read { epoch: read.epoch + 1, ..read }, 5_999));
-        feed.listen();
-        assert_eq!(feed.heard.lock().unwrap().len(), 1, "one entry a subscription");
+        let heard = feed.store.feed().heard_last(read.epoch).unwrap();
+        assert!(feed.is_usable(read, heard + 999) && !feed.is_usable(read, heard + 1000));
+        let early = Read { at: 0, ..read };
+        assert!(feed.is_usable(early, heard + 999), "kept honest until then");
+        assert!(alone.is_usable(early, 999) && !alone.is_usable(early, 1000), "only its own age");
+        assert!(!feed.is_usable(Read { at: 0, epoch: read.epoch + 1 }, heard + 1000));
     }
 
     #[test]

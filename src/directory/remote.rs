@@ -311,14 +311,13 @@ impl Remote {
         self.shelves.uses.iter().filter_map(|(id, used)| used.seconds().map(|seconds| (id, seconds))).collect()
     }
 
-    /// Listens whether changes are heard, and finds out in an outage that it is over, for as long as it is polled.
+    /// Finds out in an outage that it is over, for as long as it is polled.
     pub(super) async fn watch(&self) {
         let mut ticks = tokio::time::interval(TICK);
         // The store says itself whether it is there; a far directory says nothing until it is asked.
         let mut unasked = matches!(self.origin, Origin::Calls(_));
         loop {
             ticks.tick().await;
-            self.hearing.listen();
             let due = std::mem::take(&mut unasked) || self.outage.is_on();
             if due && self.outage.admits(self.hearing.now(), self.budget) {
                 // Whatever it answers is an answer.

@@ -112,7 +112,7 @@ impl Feed {
     }
 
     /// Our own beat came back.
-    pub(super) fn note_beat(&self) {
+    pub(crate) fn note_beat(&self) {
         let (now, epoch) = (self.now(), self.epoch());
         self.beat.store(now, Ordering::Release);
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
