@@ -10,6 +10,7 @@ use serde_json::json;
 use self::far::{Far, TOKEN};
 use crate::harness::accounts::{Accounts, key_of};
 use crate::harness::builder::Builder;
+use crate::harness::fleet::wait_until_heard;
 use crate::harness::lab::{Lab, builder, login_request};
 use crate::harness::redis::RedisServer;
 use crate::harness::request::{Request, get};
@@ -49,6 +50,7 @@ fn on_redis(redis: &RedisServer) -> Lab {
         .directory("url = \"redis:\"\nbudget = \"2s\"")
         .upstream("lab", upstream.address())
         .start();
+    wait_until_heard(&gateway);
     Lab::of(gateway, upstream)
 }
 
