@@ -37,6 +37,7 @@ use crate::identity::password::Passwords;
 use crate::identity::sessions::Sessions;
 use crate::identity::token::Tokens;
 use crate::identity::usage;
+use crate::limits::Limits;
 use crate::proxy::Gateway;
 use crate::proxy::edge::Edge;
 use crate::proxy::hooks::Carrier;
@@ -108,11 +109,12 @@ impl App {
                 (settings.token.cache, settings.token.stale),
                 &metrics,
             ),
+            limits: Arc::new(Limits::new(Arc::clone(&store))),
             passwords: Passwords::new(settings.server.threads / 2).map_err(|error| part(&error))?,
             upstreams: Upstreams::new(&settings.upstreams, &metrics),
             metrics,
             access_log,
-            limits: settings.limits,
+            bounds: settings.limits,
             trusted_proxies: settings.server.trusted_proxies.clone(),
         };
         let gateway = Arc::new(gateway);
@@ -330,6 +332,7 @@ impl BackgroundService for Background {
                 self.follow_accounts(),
                 self.directory.watch(),
                 self.gateway.resolver.lockout().run(),
+                self.gateway.limits.run(),
                 usage::share(&self.directory, &self.store),
                 lookups
             );

@@ -26,6 +26,7 @@
 //! | 3 | [`store`] | what gateways share: sessions, revocations, lock-outs, news; in memory or in Redis |
 //! | 4 | [`config`] | operators' files in, compiled things out |
 //! | 5 | [`directory`] | accounts and credentials: of a file, of the store's server, or asked for by https |
+//! | 5 | [`limits`] | how much: quotas, local and shared, and running requests |
 //! | 5 | [`upstream`] | upstream name → the server whose turn it is |
 //! | 6 | [`identity`] | credential → identity: API keys, tokens known here, sessions; login, lock-out |
 //! | 7 | [`proxy`] | ONE REQUEST walks its files |
@@ -49,6 +50,7 @@ pub mod store;
 pub mod config;
 
 pub mod directory;
+pub mod limits;
 pub mod upstream;
 
 pub mod identity;

@@ -18,6 +18,7 @@ use portcullis::policy::decision::Question;
 use portcullis::policy::facts::{Facts, LockAnswer, RequestHead, TargetAnswer};
 use portcullis::policy::ladder::{Decision, MAX_QUESTIONS, decide};
 use portcullis::policy::principal::{Identity, Principal};
+use portcullis::policy::quota::{QuotaAnswer, Stage};
 use portcullis::policy::rehearsal::Tree;
 use portcullis::policy::snapshot::Snapshot;
 use portcullis::proxy::intake::MapFields;
@@ -153,6 +154,8 @@ impl World {
                         None => TargetAnswer::Unknown,
                     });
                 }
+                Decision::Ask(Question::Quota(Stage::Arrival)) => facts.arrival = Some(QuotaAnswer::Admitted),
+                Decision::Ask(Question::Quota(Stage::Permitted)) => facts.quota = Some(QuotaAnswer::Admitted),
                 Decision::Permit(_) | Decision::Deny(_) => break,
             }
             decision = decide(&facts);

@@ -2,17 +2,17 @@
 //!
 //! Called by `load` for each file. `compile_route` does the routes, `compile_test` fixture and tests.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use toml::Spanned;
 
 use super::block::Block;
+use super::compile_quota::Quotas;
 use super::compile_route::Defaults;
 use super::diag::{Faults, Source, suggest};
 use super::gateway_file::network;
-use super::policy_file::{PolicyTest, RawFixture, RawLogin, RawQuota, RawRealm, RawRoute, RawTest};
+use super::policy_file::{PolicyTest, RawFixture, RawLogin, RawRealm, RawRoute, RawTest};
 use super::settings::{Limits, Upstream};
 use crate::policy::access::{MAX_ROLES, RoleIndex};
 use crate::policy::credential::Schemes;
@@ -43,14 +43,7 @@ const TOP: &[&str] = &["realm", "login", "quota", "route", "fixture", "test"];
 pub(super) struct Compiler<'s> {
     pub source: &'s Arc<Source>,
     pub around: &'s Surroundings<'s>,
-    pub quotas: BTreeMap<String, QuotaUse>,
-}
-
-/// A quota of the file, and whether anybody names it.
-pub(super) struct QuotaUse {
-    span: Range<usize>,
-    used: bool,
-    per_address: bool,
+    pub quotas: Quotas,
 }
 
 /// Reads and compiles one policy file.
@@ -66,7 +59,7 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
         return None;
     };
     let realm_span = block.span();
-    let mut compiler = Compiler { source, around, quotas: BTreeMap::new() };
+    let mut compiler = Compiler { source, around, quotas: Quotas::new() };
     let quotas = root.take_named("quota", faults);
     let login = root.take_table("login", faults);
     let routes = root.take_tables("route", faults);
@@ -84,8 +77,10 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
         }
         return None;
     };
-    compiler.read_quotas(quotas, &realm, faults);
-    defaults.address_quota = compiler.use_quotas(&defaults.quotas, faults);
+    compiler.read_quotas(quotas, &mut realm, faults);
+    let charged = compiler.use_quotas(&defaults.quotas, &realm, faults);
+    defaults.address_quota = charged.per_address;
+    realm.charged = charged.indexes;
     if routes.is_empty() {
         faults.fault(
             source,
@@ -129,6 +124,8 @@ impl Compiler<'_> {
             roles,
             schemes,
             networks: Vec::new(),
+            quotas: Vec::new(),
+            charged: Vec::new(),
             routes: Vec::new(),
             table: RouteTable::default(),
         };
@@ -208,74 +205,6 @@ impl Compiler<'_> {
         schemes
     }
 
-    fn read_quotas(&mut self, blocks: Vec<(Spanned<String>, Block<'_>)>, realm: &Realm, faults: &mut Faults) {
-        const KINDS: [&str; 5] = ["principal", "address", "login", "realm", "route"];
-        if let Some((name, _)) = blocks.first() {
-            faults.warn(self.source, name.span(), "quotas have no effect yet", "nothing is limited");
-        }
-        for (name, block) in blocks {
-            let span = block.span();
-            let raw = block.read::<RawQuota>(faults);
-            let per_address = raw.as_ref().is_some_and(|raw| raw.per.get_ref() == "address");
-            let entry = QuotaUse { span: name.span(), used: raw.is_none(), per_address };
-            self.quotas.insert(name.into_inner(), entry);
-            let Some(raw) = raw else { continue };
-            let per = raw.per.get_ref().as_str();
-            if !KINDS.contains(&per) && realm.role(per).is_none() {
-                let known = KINDS.into_iter().chain(realm.roles.iter().map(|role| &**role));
-                faults.fault(self.source, raw.per.span(), format!("no quota can be per `{per}`"), suggest(per, known));
-            }
-            match (&raw.rate, &raw.in_flight) {
-                (None, None) => {
-                    faults.fault(self.source, span, "a quota needs `rate` or `in_flight`", "rate = \"50/s\"");
-                }
-                (Some(_), Some(both)) => {
-                    faults.fault(
-                        self.source,
-                        both.span(),
-                        "a quota has `rate` or `in_flight`, not both",
-                        "make two quotas",
-                    );
-                }
-                (Some(_), None) | (None, Some(_)) => {}
-            }
-            for number in raw.burst.iter().chain(&raw.in_flight).filter(|number| *number.get_ref() == 0) {
-                faults.fault(self.source, number.span(), "at least 1: zero would refuse everything", "");
-            }
-        }
-    }
-
-    /// Notes that the quotas are used; tells whether one of them is per address.
-    pub(super) fn use_quotas(&mut self, names: &[Spanned<String>], faults: &mut Faults) -> bool {
-        let mut address = false;
-        for name in names {
-            match self.quotas.get_mut(name.get_ref()) {
-                Some(quota) => {
-                    quota.used = true;
-                    address |= quota.per_address;
-                }
-                None => {
-                    let hint = suggest(name.get_ref(), self.quotas.keys().map(String::as_str));
-                    let message = format!("no quota `{}` in this file", name.get_ref());
-                    faults.fault(self.source, name.span(), message, hint);
-                }
-            }
-        }
-        address
-    }
-
-    fn refuse_unused_quotas(&self, faults: &mut Faults) {
-        for (name, quota) in self.quotas.iter().filter(|(_, quota)| !quota.used) {
-            let message = format!("nobody uses quota `{name}`");
-            faults.fault(
-                self.source,
-                quota.span.clone(),
-                message,
-                "name it in `quotas` of a route, the realm or the login",
-            );
-        }
-    }
-
     fn login(&mut self, block: Option<Block<'_>>, realm: &mut Realm, defaults: &Defaults, faults: &mut Faults) {
         let Some(block) = block else {
             if realm.schemes.token && !realm.schemes.basic {
@@ -287,15 +216,15 @@ impl Compiler<'_> {
         let line = block.line();
         let span = block.span();
         let Some(raw) = block.read::<RawLogin>(faults) else { return };
-        let limited = self.use_quotas(&raw.quotas, faults) || defaults.address_quota;
-        if !limited {
+        let quotas = self.use_quotas(&raw.quotas, realm, faults);
+        if !quotas.per_address && !defaults.address_quota {
             let hint = "anybody may try passwords as fast as the gateway can check them";
             faults.warn(self.source, span.clone(), "the login has no quota per address", hint);
         }
         if !realm.schemes.token {
             faults.fault(self.source, span, "a login gives tokens, but `schemes` of the realm lacks \"token\"", "");
         }
-        for route in self.own_routes(&raw, line, realm, faults) {
+        for route in self.own_routes(&raw, line, realm, &quotas.indexes, faults) {
             let place = if &*route.name == "login" {
                 raw.login.span()
             } else {

@@ -16,6 +16,7 @@ use crate::policy::credential::Schemes;
 use crate::policy::facts::is_tchar;
 use crate::policy::method::Method;
 use crate::policy::pattern::Pattern;
+use crate::policy::quota::QuotaIndex;
 use crate::policy::route::{Destination, Location, Realm, Route, TargetRule, TargetSource, UpstreamIndex};
 
 /// What the realm says for all its routes.
@@ -46,7 +47,8 @@ impl Compiler<'_> {
         if Texts::placed(&raw.matches).is_empty() {
             faults.fault(self.source, raw.matches.span(), "the route matches nothing", "match = \"GET /customers\"");
         }
-        let limited = self.use_quotas(&raw.quotas, faults) || defaults.address_quota;
+        let quotas = self.use_quotas(&raw.quotas, realm, faults);
+        let limited = quotas.per_address || defaults.address_quota;
         if raw.public {
             self.check_public(&raw, limited, faults);
         }
@@ -74,6 +76,7 @@ impl Compiler<'_> {
             access,
             headers: self.header_names(&raw.headers, faults),
             app_types: self.app_types(raw.app_types.as_ref(), faults),
+            quotas: quotas.indexes,
             target,
             destination: Destination::Upstream(upstream?),
             body_size: raw.body_size.map_or(defaults.body_size, |size| size.get_ref().0),
@@ -285,7 +288,14 @@ impl Compiler<'_> {
     }
 
     /// The routes that the gateway answers itself.
-    pub(super) fn own_routes(&self, raw: &RawLogin, line: u32, realm: &Realm, faults: &mut Faults) -> Vec<Route> {
+    pub(super) fn own_routes(
+        &self,
+        raw: &RawLogin,
+        line: u32,
+        realm: &Realm,
+        quotas: &[QuotaIndex],
+        faults: &mut Faults,
+    ) -> Vec<Route> {
         let mut own = Vec::with_capacity(2);
         let texts =
             [(Some(&raw.login), "login", Destination::Login), (raw.logout.as_ref(), "logout", Destination::Logout)];
@@ -306,6 +316,7 @@ impl Compiler<'_> {
                 access,
                 headers: if login { vec!["x-api-id".into()] } else { Vec::new() },
                 app_types: Vec::new(),
+                quotas: if login { quotas.to_vec() } else { Vec::new() },
                 target: None,
                 destination,
                 body_size: LOGIN_BODY,

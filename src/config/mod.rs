@@ -5,6 +5,7 @@
 
 pub mod block;
 mod compile;
+mod compile_quota;
 mod compile_route;
 mod compile_test;
 pub mod diag;

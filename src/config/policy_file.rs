@@ -64,7 +64,6 @@ pub(super) struct RawLogin {
 /// `[quota.NAME]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "parsed from the start; quotas are not built yet")]
 pub(super) struct RawQuota {
     /// `principal`, `address`, `login`, `realm`, `route`, or a role.
     pub per: Spanned<String>,

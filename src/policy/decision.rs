@@ -4,6 +4,7 @@
 //! cause goes to the log and nowhere else.
 
 use super::method::MethodSet;
+use super::quota::Stage;
 use crate::reason::Reason;
 
 /// A refusal.
@@ -49,4 +50,8 @@ pub enum Question {
     Identity,
     /// Where does this account stand? The id keeps to the grammar of ids.
     Target(Box<str>),
+    /// Have the quotas of this stage enough left? They are charged with it, all or none: [`Facts::charges`].
+    ///
+    /// [`Facts::charges`]: super::facts::Facts::charges
+    Quota(Stage),
 }

@@ -37,6 +37,7 @@ pub(super) fn route(name: &str, matches: &[&str]) -> Route {
         access,
         headers: Vec::new(),
         app_types: Vec::new(),
+        quotas: Vec::new(),
         target: None,
         destination: Destination::Upstream(UpstreamIndex(0)),
         body_size: 1000,
@@ -53,6 +54,8 @@ pub(super) fn realm(base: &str, routes: Vec<Route>) -> Realm {
         roles: ROLES.map(Into::into).to_vec(),
         schemes: Schemes { basic: true, token: true },
         networks: Vec::new(),
+        quotas: Vec::new(),
+        charged: Vec::new(),
         routes: Vec::new(),
         table: RouteTable::default(),
     };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::credential::Presented;
 use super::method::Method;
 use super::principal::{Account, Identity, Principal};
+use super::quota::{Charged, Charges, QuotaAnswer, QuotaIndex, Stage};
 use super::snapshot::{Place, Snapshot};
 use super::uri::{is_host, parse_target};
 use crate::reason::Reason;
@@ -276,12 +277,16 @@ pub struct Facts<'a> {
     pub head: &'a RequestHead<'a>,
     /// Where its method and path lead.
     pub place: Place<'a>,
+    /// What the quotas per address and realm said.
+    pub arrival: Option<QuotaAnswer>,
     /// Whether the credential may be looked at, at all.
     pub lock: Option<LockAnswer>,
     /// Who calls.
     pub identity: Option<Identity>,
     /// Where the account stands that the request names.
     pub target: Option<TargetAnswer>,
+    /// What the other quotas said.
+    pub quota: Option<QuotaAnswer>,
 }
 
 impl<'a> Facts<'a> {
@@ -294,7 +299,25 @@ impl<'a> Facts<'a> {
             // where there is a path that can be trusted to be one.
             _ => Place::NOWHERE,
         };
-        Self { head, place, lock: None, identity: None, target: None }
+        Self { head, place, arrival: None, lock: None, identity: None, target: None, quota: None }
+    }
+
+    /// What a stage charges; nothing before the realm is known.
+    #[must_use]
+    pub fn charges(&self, stage: Stage) -> Option<Charges<'_>> {
+        let (_, realm) = self.place.realm?;
+        let (principal, client) = (self.principal(), self.head.client);
+        let charges = Charged { realm, route: self.place.route(), principal, client, login: None }.due(stage);
+        (!charges.is_empty()).then_some(charges)
+    }
+
+    /// The quota that refused the request.
+    #[must_use]
+    pub fn refused_quota(&self) -> Option<QuotaIndex> {
+        [self.arrival, self.quota].into_iter().flatten().find_map(|answer| match answer {
+            QuotaAnswer::Admitted => None,
+            QuotaAnswer::Refused { quota, .. } => Some(quota),
+        })
     }
 
     /// The caller, once it proved genuine.

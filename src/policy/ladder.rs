@@ -8,6 +8,7 @@ use super::credential::{Presented, Scheme};
 use super::decision::{Denial, Hint, Question};
 use super::facts::{AppType, Body, Facts, LockAnswer};
 use super::principal::{Identity, Principal, Relation};
+use super::quota::{QuotaAnswer, Stage};
 use super::reach::{Halt, reach};
 use super::route::{Destination, Route, TargetSource};
 use super::snapshot::{RealmIndex, Spot};
@@ -116,9 +117,10 @@ impl From<Halt> for Step {
 
 type Check = fn(&Facts<'_>) -> Step;
 
-const LADDER: [(&str, Check); 14] = [
+const LADDER: [(&str, Check); 16] = [
     ("well-formed", well_formed),
     ("realm", realm),
+    ("arrival-quota", arrival_quota),
     ("route", route),
     ("method", method),
     ("enabled", enabled),
@@ -130,11 +132,12 @@ const LADDER: [(&str, Check); 14] = [
     ("role", role),
     ("scope", scope),
     ("body", body),
+    ("quota", quota),
     ("admit", admit),
 ];
 
 /// The most questions that one request can raise: each fills another empty field of the facts.
-pub const MAX_QUESTIONS: usize = 3;
+pub const MAX_QUESTIONS: usize = 5;
 
 /// Decides by the facts known so far.
 #[must_use]
@@ -176,6 +179,11 @@ fn well_formed(facts: &Facts<'_>) -> Step {
 
 fn realm(facts: &Facts<'_>) -> Step {
     if facts.place.realm.is_some() { Step::Pass } else { deny(Reason::RouteNotFound, "no realm owns the path") }
+}
+
+/// Before routing, and so whatever becomes of the request: who asks for what is not there pays for it too.
+fn arrival_quota(facts: &Facts<'_>) -> Step {
+    spend(facts, Stage::Arrival, facts.arrival)
 }
 
 fn route(facts: &Facts<'_>) -> Step {
@@ -336,6 +344,32 @@ fn body(facts: &Facts<'_>) -> Step {
         }
         _ => Step::Pass,
     }
+}
+
+/// Last of all: what is refused for another reason is not charged. A login is charged once its e-mail is read.
+fn quota(facts: &Facts<'_>) -> Step {
+    if facts.place.route().is_some_and(|route| route.destination == Destination::Login) {
+        return Step::Moot;
+    }
+    spend(facts, Stage::Permitted, facts.quota)
+}
+
+fn spend(facts: &Facts<'_>, stage: Stage, answer: Option<QuotaAnswer>) -> Step {
+    if facts.charges(stage).is_none() {
+        return Step::Moot;
+    }
+    match answer {
+        None => Step::Ask(Question::Quota(stage)),
+        Some(QuotaAnswer::Admitted) => Step::Pass,
+        Some(QuotaAnswer::Refused { retry_after, .. }) => Step::Deny(quota_exceeded(retry_after)),
+    }
+}
+
+/// What a quota without enough left says, to a login too.
+#[must_use]
+pub const fn quota_exceeded(retry_after: u32) -> Denial {
+    let cause = "a quota has too little left";
+    Denial { reason: Reason::QuotaExceeded, cause, hint: Hint::RetryAfter(retry_after) }
 }
 
 /// Makes the permit from the facts themselves, so that a rung that was left out cannot slip a caller in.

@@ -12,6 +12,7 @@ pub mod ladder;
 pub mod method;
 pub mod pattern;
 pub mod principal;
+pub mod quota;
 pub mod reach;
 pub mod rehearsal;
 pub mod route;

@@ -11,6 +11,7 @@ use super::facts::{Facts, Fields, LockAnswer, RequestHead, TargetAnswer};
 use super::ladder::{Decision, MAX_QUESTIONS, Step, decide, explain};
 use super::pattern::Pattern;
 use super::principal::{Account, Identity, Lineage, Principal};
+use super::quota::{QuotaAnswer, Stage};
 use super::route::{Route, TargetRule, TargetSource};
 use super::snapshot::Snapshot;
 use super::table::{Found, RouteTable};
@@ -180,6 +181,14 @@ fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
                             }
                             None => TargetAnswer::Unknown,
                         });
+                    }
+                    Decision::Ask(Question::Quota(Stage::Arrival)) => {
+                        assert!(facts.arrival.is_none(), "asked for what is known");
+                        facts.arrival = Some(QuotaAnswer::Admitted);
+                    }
+                    Decision::Ask(Question::Quota(Stage::Permitted)) => {
+                        assert!(facts.quota.is_none(), "asked for what is known");
+                        facts.quota = Some(QuotaAnswer::Admitted);
                     }
                     Decision::Permit(_) | Decision::Deny(_) => break decision,
                 }

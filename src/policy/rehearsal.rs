@@ -12,6 +12,7 @@ use super::decision::Question;
 use super::facts::{Facts, Fields, LockAnswer, RequestHead, TargetAnswer};
 use super::ladder::{Decision, MAX_QUESTIONS, decide};
 use super::principal::{Account, Identity, Lineage, Principal};
+use super::quota::{QuotaAnswer, Stage};
 use super::snapshot::Snapshot;
 
 /// A tree of accounts in memory.
@@ -158,6 +159,8 @@ pub fn rehearse<R>(snapshot: &Snapshot, tree: &Tree, call: &Call, view: impl FnO
             Decision::Ask(Question::LockOut) => facts.lock = Some(LockAnswer::Open),
             Decision::Ask(Question::Identity) => facts.identity = Some(identity(call, scheme)),
             Decision::Ask(Question::Target(id)) => facts.target = Some(tree.answer(&id)),
+            Decision::Ask(Question::Quota(Stage::Arrival)) => facts.arrival = Some(QuotaAnswer::Admitted),
+            Decision::Ask(Question::Quota(Stage::Permitted)) => facts.quota = Some(QuotaAnswer::Admitted),
             Decision::Permit(_) | Decision::Deny(_) => break,
         }
     }

@@ -12,6 +12,7 @@ use super::access::{Access, RoleIndex};
 use super::credential::Schemes;
 use super::method::Method;
 use super::pattern::Pattern;
+use super::quota::{Quota, QuotaIndex};
 use super::table::{Found, RouteTable};
 
 /// Where a rule stands in the operator's files.
@@ -103,6 +104,8 @@ pub struct Route {
     pub headers: Vec<Box<str>>,
     /// Empty: `X-App-Type` does not matter.
     pub app_types: Vec<Box<str>>,
+    /// What it is charged to, beside the realm's own: on arrival, or once it is permitted.
+    pub quotas: Vec<QuotaIndex>,
     /// The account that the request names.
     pub target: Option<TargetRule>,
     /// Who answers.
@@ -130,6 +133,10 @@ pub struct Realm {
     pub schemes: Schemes,
     /// From where a role may call; empty: from anywhere.
     pub networks: Vec<(RoleIndex, Vec<IpNet>)>,
+    /// All quotas of the file.
+    pub quotas: Vec<Quota>,
+    /// What every request inside the base is charged to, before routing.
+    pub charged: Vec<QuotaIndex>,
     /// In the order of the file, the gateway's own last.
     pub routes: Vec<Route>,
     /// Path → route.
@@ -142,6 +149,12 @@ impl Realm {
     pub fn role(&self, name: &str) -> Option<RoleIndex> {
         let index = self.roles.iter().position(|role| &**role == name)?;
         u8::try_from(index).ok().map(RoleIndex)
+    }
+
+    /// A quota by its place.
+    #[must_use]
+    pub fn quota(&self, index: QuotaIndex) -> Option<&Quota> {
+        self.quotas.get(usize::from(index.0))
     }
 
     /// Whether a role may call from this address.
@@ -192,6 +205,8 @@ mod tests {
             roles: vec!["administrator".into()],
             schemes: Schemes::default(),
             networks: vec![(RoleIndex(0), vec!["10.0.0.0/8".parse().unwrap()])],
+            quotas: Vec::new(),
+            charged: Vec::new(),
             routes: Vec::new(),
             table: RouteTable::default(),
         };

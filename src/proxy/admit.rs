@@ -3,15 +3,17 @@
 //! It decides nothing. Each question fills another field of the facts, so the loop is bounded.
 
 use super::Gateway;
-use super::exchange::Notes;
+use super::exchange::{Live, Notes, Spending};
 use crate::directory::Unavailable;
+use crate::limits::{Said, Taken};
 use crate::policy::credential::Presented;
 use crate::policy::decision::{Denial, Question};
 use crate::policy::facts::{Facts, LockAnswer, RequestHead, TargetAnswer};
 use crate::policy::ladder::{Decision, MAX_QUESTIONS, Permit, decide};
 use crate::policy::principal::{Identity, Relation};
+use crate::policy::quota::{Charges, QuotaAnswer, Stage};
 use crate::policy::reach::reach;
-use crate::policy::snapshot::{Snapshot, Spot};
+use crate::policy::snapshot::{RealmIndex, Spot};
 use crate::problem::envelope::{Challenge, Problem};
 use crate::reason::Reason;
 use crate::store::Patience;
@@ -22,30 +24,80 @@ pub struct Verdict {
     pub outcome: Result<Permit, (Problem, &'static str)>,
     /// For the log.
     pub notes: Notes,
+    /// What it is charged, and occupies.
+    pub spending: Spending,
 }
 
 impl Gateway {
     /// Judges a request by a snapshot.
-    pub(super) async fn admit(&self, head: &RequestHead<'_>, snapshot: &Snapshot, patience: &Patience) -> Verdict {
-        let mut facts = Facts::new(head, snapshot);
+    pub(super) async fn admit(&self, head: &RequestHead<'_>, live: &Live, patience: &Patience) -> Verdict {
+        let mut facts = Facts::new(head, &live.snapshot);
+        let mut spending = Spending::default();
         let mut decision = decide(&facts);
         for _ in 0..MAX_QUESTIONS {
             match decision {
                 Decision::Ask(question) => {
                     tracing::trace!(?question, "the ladder asks");
-                    self.find_out(question, &mut facts, patience).await;
+                    match question {
+                        Question::Quota(stage) => self.spend(stage, &mut facts, live, patience, &mut spending).await,
+                        Question::LockOut | Question::Identity | Question::Target(_) => {
+                            self.find_out(question, &mut facts, patience).await;
+                        }
+                    }
                 }
                 Decision::Permit(_) | Decision::Deny(_) => break,
             }
             decision = decide(&facts);
         }
-        let notes = notes(&facts, &decision);
+        let mut notes = notes(&facts, &decision);
+        notes.quota = facts.refused_quota();
         let outcome = match decision {
             Decision::Permit(permit) => Ok(permit),
             Decision::Deny(denial) => Err(refusal(&facts, denial)),
             Decision::Ask(_) => Err(refusal(&facts, Denial::new(Reason::Internal, "the ladder asked once too often"))),
         };
-        Verdict { outcome, notes }
+        Verdict { outcome, notes, spending }
+    }
+
+    /// Charges a stage, and notes the answer among the facts.
+    async fn spend(
+        &self,
+        stage: Stage,
+        facts: &mut Facts<'_>,
+        live: &Live,
+        patience: &Patience,
+        spending: &mut Spending,
+    ) {
+        let (Some((realm, _)), Some(charges)) = (facts.place.realm, facts.charges(stage)) else { return };
+        let answer = self.charge(realm, &charges, live, patience, spending).await;
+        match stage {
+            Stage::Arrival => facts.arrival = Some(answer),
+            Stage::Permitted => facts.quota = Some(answer),
+        }
+    }
+
+    /// Takes all charges or none.
+    pub(super) async fn charge(
+        &self,
+        realm: RealmIndex,
+        charges: &Charges<'_>,
+        live: &Live,
+        patience: &Patience,
+        spending: &mut Spending,
+    ) -> QuotaAnswer {
+        let note = |quota, said: Said| live.meters.record_quota(realm, quota, (said as usize, said.name()));
+        match self.limits.take(charges, patience, note).await {
+            Taken::All { reading, running } => {
+                spending.note(reading);
+                spending.running.join(running);
+                QuotaAnswer::Admitted
+            }
+            Taken::Nothing { quota, retry_after, reading } => {
+                // What refuses is what the client is told of, however little else is left.
+                spending.reading = reading;
+                QuotaAnswer::Refused { quota, retry_after }
+            }
+        }
     }
 
     async fn find_out(&self, question: Question, facts: &mut Facts<'_>, patience: &Patience) {
@@ -61,6 +113,8 @@ impl Gateway {
                 let head = facts.head;
                 facts.identity = Some(self.resolver.resolve(&head.presented, realm, head.client, patience).await);
             }
+            // Answered by `spend`, which has to remember what was taken.
+            Question::Quota(_) => {}
             Question::Target(id) => {
                 facts.target = Some(match self.resolver.directory().account(&id).await {
                     Ok(Some(account)) => TargetAnswer::Known(account),

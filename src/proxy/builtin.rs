@@ -101,7 +101,7 @@ impl Gateway {
             downstream.set_close_on_response_before_downstream_finish(false);
             downstream.write_continue_response().await.map_err(|error| BodyEnd::Gone(error.into_down()))?;
         }
-        let whole: Duration = self.limits.body_timeout.saturating_mul(4);
+        let whole: Duration = self.bounds.body_timeout.saturating_mul(4);
         let limit = exchange.body_limit;
         let reading = async {
             let mut body = BytesMut::new();

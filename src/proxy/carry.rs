@@ -36,10 +36,10 @@ impl Gateway {
         let downstream = session.as_downstream_mut();
         // Only where it is on: `Connection: close` has switched it off already.
         if downstream.get_keepalive().is_some() {
-            downstream.set_keepalive(Some(self.limits.idle_timeout.as_secs().max(1)));
+            downstream.set_keepalive(Some(self.bounds.idle_timeout.as_secs().max(1)));
         }
-        downstream.set_read_timeout(Some(self.limits.body_timeout));
-        downstream.set_write_timeout(Some(self.limits.body_timeout));
+        downstream.set_read_timeout(Some(self.bounds.body_timeout));
+        downstream.set_write_timeout(Some(self.bounds.body_timeout));
         downstream.set_total_drain_timeout(Some(respond::DRAIN_TIME));
         if downstream.req_header().version == http::Version::HTTP_10 {
             // 1xx replies and codings came with HTTP/1.1: RFC 9110 section 15.2, RFC 9112 section 6.1.

@@ -131,7 +131,7 @@ impl Edge {
         exchange.fail(problem.reason, cause);
         let reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
         let body = if head.method() == "HEAD" { &[][..] } else { &reply.body };
-        let written = write(io, &reply, body, keep, gateway.limits.body_timeout).await;
+        let written = write(io, &reply, body, keep, gateway.bounds.body_timeout).await;
         let logged = LoggedHead {
             version: if head.http_10 { "HTTP/1.0" } else { "HTTP/1.1" },
             method: head.method(),
@@ -275,7 +275,7 @@ impl HttpServerApp for Edge {
             other => return self.carrier.process_new_http(other, shutdown).await,
         };
         let (mut bytes, mut head) = (BytesMut::new(), RawHead::default());
-        let limits = &self.gateway.limits;
+        let limits = &self.gateway.bounds;
         loop {
             match arrive(limits, &mut io, &mut bytes, &mut head, shutdown.clone()).await {
                 Arrival::Gone => return None,

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::limits::{Reading, Running};
 use crate::policy::access::{RoleIndex, Scope};
 use crate::policy::ladder::Permit;
 use crate::policy::principal::{Principal, Relation};
+use crate::policy::quota::QuotaIndex;
 use crate::policy::snapshot::RealmIndex;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::table::RouteIndex;
@@ -58,6 +60,27 @@ pub struct Notes {
     pub target: Option<Box<str>>,
     /// How it lies to the caller's.
     pub relation: Relation,
+    /// The quota that refused it.
+    pub quota: Option<QuotaIndex>,
+}
+
+/// What a request was charged, and what it occupies for as long as it runs.
+#[derive(Debug, Default)]
+pub struct Spending {
+    /// The quota that the client is told of.
+    pub reading: Option<Reading>,
+    /// Free again when this is dropped.
+    pub running: Running,
+}
+
+impl Spending {
+    /// Of all that was charged, the tightest is told.
+    pub fn note(&mut self, reading: Option<Reading>) {
+        self.reading = match (self.reading, reading) {
+            (Some(known), Some(reading)) => Some(known.tighter(reading)),
+            (known, reading) => known.or(reading),
+        };
+    }
 }
 
 /// One request with its reply and what we remember of it.
@@ -74,6 +97,8 @@ pub struct Exchange {
     pub sender: Sender,
     /// For the log.
     pub notes: Notes,
+    /// What it was charged.
+    pub spending: Spending,
     /// The proof that it may pass, until it is forwarded or answered.
     pub permit: Option<Permit>,
     /// Why it was refused or failed.
@@ -114,6 +139,7 @@ impl Exchange {
             patience,
             sender: Sender { client: IpAddr::from([0, 0, 0, 0]), chain: String::new(), trusted: false, https: false },
             notes: Notes::default(),
+            spending: Spending::default(),
             permit: None,
             reason: None,
             cause: None,

@@ -98,7 +98,7 @@ impl Gateway {
             relation: notes.relation.name(),
             scope: notes.scope.map(|scope| scope.name()),
             app_type: head.app_type,
-            quota: None,
+            quota: notes.quota.zip(realm).and_then(|(quota, realm)| realm.quota(quota)).map(|quota| &*quota.name),
             duration: seconds(total),
             gateway_time: seconds(gateway_time),
             upstream,

@@ -25,9 +25,10 @@ use pingora::proxy::Session;
 use self::builtin::Halt;
 use self::exchange::{Exchange, Live};
 use self::intake::MapFields;
-use crate::config::settings::Limits;
+use crate::config::settings::Limits as Bounds;
 use crate::identity::Resolver;
 use crate::identity::password::Passwords;
+use crate::limits::Limits;
 use crate::policy::facts::{Body, RequestHead};
 use crate::policy::route::Destination;
 use crate::telemetry::access_log::AccessLog;
@@ -40,6 +41,8 @@ pub struct Gateway {
     pub live: ArcSwap<Live>,
     /// Who calls.
     pub resolver: Resolver,
+    /// How much is left.
+    pub limits: Arc<Limits>,
     /// The password pool.
     pub passwords: Passwords,
     /// Where requests go.
@@ -49,7 +52,7 @@ pub struct Gateway {
     /// Where access lines go.
     pub access_log: AccessLog,
     /// Bounds of a request.
-    pub limits: Limits,
+    pub bounds: Bounds,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -73,9 +76,10 @@ impl Gateway {
             exchange.request_id = intake::request_id(&exchange.sender, &fields);
             let head = RequestHead::read(header.method.as_str(), header.raw_path(), &fields, exchange.sender.client);
             let body = if head.fault.is_some() { Body::Chunked } else { head.body };
-            (self.admit(&head, &live.snapshot, &exchange.patience).await, body)
+            (self.admit(&head, &live, &exchange.patience).await, body)
         };
         exchange.notes = verdict.notes;
+        exchange.spending = verdict.spending;
         let permit = match verdict.outcome {
             Ok(permit) => permit,
             Err((problem, cause)) => {

@@ -6,6 +6,7 @@
 mod accounts;
 mod bounded;
 mod lockout;
+mod quotas;
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -16,6 +17,7 @@ use foldhash::fast::RandomState;
 
 use self::accounts::{Accounts, Reach};
 use self::lockout::Lockout;
+use self::quotas::Buckets;
 use super::feed::{Feed, News};
 use super::watermark::{Marks, ids, is_revoked};
 use super::{Found, Lock, Revocation, Session, clock};
@@ -26,6 +28,7 @@ pub struct Memory {
     shards: Box<[Mutex<Shard>; SHARDS]>,
     accounts: Box<[Mutex<Accounts>; SHARDS]>,
     lockout: Box<Lockout>,
+    buckets: Buckets,
     hasher: RandomState,
     clock: Clock,
     feed: Feed,
@@ -63,6 +66,7 @@ impl Memory {
             shards: Default::default(),
             accounts: Default::default(),
             lockout: Box::new(Lockout::new()),
+            buckets: Buckets::default(),
             hasher: RandomState::default(),
             clock,
             feed: Feed::always(),
@@ -191,6 +195,7 @@ impl Memory {
         for accounts in &*self.accounts {
             lock(accounts).forget_marks(self.now_ms());
         }
+        self.buckets.sweep(self.now_ms());
         while self.lockout.forget(self.now_ms(), SWEEP_BATCH) {
             tokio::task::yield_now().await;
         }

@@ -11,6 +11,7 @@
 mod hearing;
 mod locks;
 mod logins;
+mod quotas;
 mod records;
 mod scripts;
 mod sessions;

@@ -10,6 +10,7 @@ use prometheus::{Histogram, IntCounter};
 
 use super::metrics::Metrics;
 use crate::policy::access::RoleIndex;
+use crate::policy::quota::QuotaIndex;
 use crate::policy::snapshot::{RealmIndex, Snapshot};
 use crate::policy::table::RouteIndex;
 use crate::reason::Reason;
@@ -57,9 +58,14 @@ struct RealmMeters {
     denials: Vec<OnceLock<IntCounter>>,
     gateway_duration: Histogram,
     routes: Vec<RouteMeters>,
+    /// Quota × what it said.
+    quotas: Vec<(Box<str>, [OnceLock<IntCounter>; QUOTA_DECISIONS])>,
     /// For paths of the realm without a route.
     unmatched: RouteMeters,
 }
+
+/// How many things a quota can say; their names come with them.
+pub const QUOTA_DECISIONS: usize = 4;
 
 struct RouteMeters {
     name: Box<str>,
@@ -79,12 +85,19 @@ impl RouteMeters {
 }
 
 impl RealmMeters {
-    fn new<'r>(metrics: &Metrics, name: &str, roles: Vec<Box<str>>, routes: impl Iterator<Item = &'r str>) -> Self {
+    fn new<'r>(
+        metrics: &Metrics,
+        name: &str,
+        roles: Vec<Box<str>>,
+        routes: impl Iterator<Item = &'r str>,
+        quotas: impl Iterator<Item = &'r str>,
+    ) -> Self {
         Self {
             routes: routes.map(|route| RouteMeters::new(metrics, name, route, roles.len())).collect(),
             unmatched: RouteMeters::new(metrics, name, "-", roles.len()),
             denials: Reason::ALL.iter().map(|_| OnceLock::new()).collect(),
             gateway_duration: metrics.gateway_duration.with_label_values(&[name]),
+            quotas: quotas.map(|quota| (format!("{name}/{quota}").into(), Default::default())).collect(),
             name: name.into(),
             roles,
         }
@@ -109,13 +122,23 @@ impl Meters {
         metrics.policy_info.reset();
         metrics.policy_info.with_label_values(&[snapshot.revision()]).set(1);
         let realms = snapshot.realms().iter().map(|realm| {
-            RealmMeters::new(metrics, &realm.name, realm.roles.clone(), realm.routes.iter().map(|route| &*route.name))
+            let routes = realm.routes.iter().map(|route| &*route.name);
+            let quotas = realm.quotas.iter().map(|quota| &*quota.name);
+            RealmMeters::new(metrics, &realm.name, realm.roles.clone(), routes, quotas)
         });
         Self {
             realms: realms.collect(),
-            nowhere: RealmMeters::new(metrics, "-", Vec::new(), std::iter::empty()),
+            nowhere: RealmMeters::new(metrics, "-", Vec::new(), std::iter::empty(), std::iter::empty()),
             metrics: Arc::clone(metrics),
         }
+    }
+
+    /// Counts what a quota said; `decision` is the answer's index and its label.
+    pub fn record_quota(&self, realm: RealmIndex, quota: QuotaIndex, decision: (usize, &str)) {
+        let realm = self.realms.get(usize::from(realm.0));
+        let Some((name, row)) = realm.and_then(|realm| realm.quotas.get(usize::from(quota.0))) else { return };
+        let Some(child) = row.get(decision.0) else { return };
+        child.get_or_init(|| self.metrics.quota_decisions.with_label_values(&[name, decision.1])).inc();
     }
 
     /// Counts a finished request.

@@ -44,6 +44,7 @@ names! {
     DIRECTORY_DURATION = "directory_duration_seconds", ["op"], "Waiting for the directory; what its cache answers is not counted.";
     DIRECTORY_ERRORS = "directory_errors_total", ["op", "kind"], "Look-ups that the directory did not answer.";
     DIRECTORY_CACHE = "directory_cache_total", ["result"], "Look-ups in the directory's cache: hit, miss, stale (used while the directory is away).";
+    QUOTA_DECISIONS = "quota_decisions_total", ["quota", "decision"], "What quotas said, by realm/quota: admitted, refused; admitted_on_share, refused_on_share (of this gateway's own share, while the store is away).";
     UPSTREAM_REQUESTS = "upstream_requests_total", ["upstream", "status_class"], "Requests sent to an upstream: 1xx to 5xx, or error.";
     UPSTREAM_DURATION = "upstream_duration_seconds", ["upstream"], "From the choice of a server to the upstream's reply head.";
     UPSTREAM_RETRIES = "upstream_retries_total", ["upstream"], "Tries after the first.";
