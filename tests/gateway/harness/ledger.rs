@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::accounts::Accounts;
-use crate::harness::fleet::Fleet;
+use crate::harness::fleet::{Fleet, wait_until_known};
 use crate::harness::lab::{login, login_request};
 use crate::harness::request::{get, post};
 use crate::harness::response::Response;
@@ -105,6 +105,7 @@ impl Ledger {
         let known: Vec<String> = (0..KNOWN).map(|at| login(&fleet.gateways[at % 2], "", "alice")).collect();
         for (token, gateway) in known.iter().flat_map(|token| fleet.gateways.iter().map(move |at| (token, at))) {
             gateway.call(&get("/orders/1").token(token)).assert_ok();
+            wait_until_known(gateway, &get("/orders/1").token(token));
         }
         let (stop, phase) = (AtomicBool::new(false), AtomicUsize::new(0));
         Self { fleet, known, fresh, next_fresh: AtomicUsize::new(0), stop, phase, book: Mutex::default() }

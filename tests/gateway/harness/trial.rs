@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::harness::accounts::key_of;
 use crate::harness::builder::Builder;
 use crate::harness::client::Client;
-use crate::harness::fleet::wait_until_heard;
+use crate::harness::fleet::{wait_until_heard, wait_until_known};
 use crate::harness::lab::{Lab, login_at_last, login_request};
 use crate::harness::metrics::Metrics;
 use crate::harness::mint::Mint;
@@ -72,8 +72,7 @@ impl Trial {
         let tokens = minted.into_iter().map(|session| session.token).collect();
         // So many records at once may keep a busy machine's store from answering within its budget.
         let known = login_at_last(&lab.gateway, "", "alice");
-        let request = get("/orders/1").token(&known);
-        eventually("its token is known", PATIENCE, || (lab.call(&request).status == 200).then_some(()));
+        wait_until_known(&lab.gateway, &get("/orders/1").token(&known));
         Self { lab, known, strangers: Arc::new(Strangers { tokens, next: AtomicUsize::new(0) }) }
     }
 
