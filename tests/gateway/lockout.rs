@@ -69,7 +69,8 @@ fn side_by_side(gateway: &Gateway, count: usize, request: &Request) -> Vec<u16> 
     let start = Barrier::new(count);
     thread::scope(|scope| {
         let one = || {
-            let mut client = gateway.client().patience(Duration::from_secs(60));
+            // Password checks step back: on a machine that is busy all over, two hundred of them take minutes.
+            let mut client = gateway.client().patience(Duration::from_secs(300));
             start.wait();
             client.send(request).status
         };
