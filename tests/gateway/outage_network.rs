@@ -4,8 +4,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::accounts::Accounts;
-use crate::harness::builder::Builder;
 use crate::harness::lab::{login_request, login_with};
 use crate::harness::redis::RedisServer;
 use crate::harness::request::{Request, get, post};
@@ -27,15 +25,11 @@ struct Line {
 }
 
 fn line(budget: &str) -> Line {
-    line_with(budget, |builder| builder)
-}
-
-fn line_with(budget: &str, change: impl FnOnce(Builder) -> Builder) -> Line {
     let redis = RedisServer::start();
     let toxic = Toxic::before(redis.address());
     let url = toxic.url();
     let lines = format!("budget = \"{budget}\"");
-    let trial = Trial::start(&redis, &url, |builder| change(builder).store_with(&url, &lines));
+    let trial = Trial::start(&redis, &url, |builder| builder.store_with(&url, &lines));
     Line { trial, toxic, redis }
 }
 
@@ -83,7 +77,7 @@ fn login_waits_for_a_slow_store_no_longer_than_one_budget_in_all() {
     const BUDGET: Duration = Duration::from_secs(1);
     // One budget of waiting, and slack for a busy machine. Six calls that each wait their own are longer.
     const MOST: Duration = Duration::from_millis(2400);
-    let line = line_with("1s", |builder| builder.accounts(&Accounts::lab().quick_to_check()));
+    let line = line("1s");
     let timed = |request: &Request| {
         let asked = Instant::now();
         (line.trial.lab.call(request), asked.elapsed())

@@ -84,9 +84,9 @@ impl End {
     }
 }
 
-/// The lab's tree with the workers' accounts.
+/// The lab's tree with the workers' accounts. What a login takes is the store's doing alone.
 pub(crate) fn accounts() -> Accounts {
-    (0..WORKERS).fold(Accounts::lab(), |mut accounts, worker| {
+    let all = (0..WORKERS).fold(Accounts::lab(), |mut accounts, worker| {
         for end in End::ALL {
             let above = format!("above-{worker}");
             if matches!(end, End::Subtree) {
@@ -96,7 +96,8 @@ pub(crate) fn accounts() -> Accounts {
             accounts = accounts.with(&end.account(worker), "user", Some(parent));
         }
         accounts
-    })
+    });
+    all.quick_to_check()
 }
 
 impl Ledger {
