@@ -10,7 +10,7 @@ use serde_json::json;
 use self::far::{Far, TOKEN};
 use crate::harness::accounts::{Accounts, key_of};
 use crate::harness::builder::Builder;
-use crate::harness::fleet::wait_until_heard;
+use crate::harness::fleet::{wait_until_heard, wait_until_known};
 use crate::harness::lab::{Lab, builder, login_request};
 use crate::harness::redis::RedisServer;
 use crate::harness::request::{Request, get};
@@ -112,6 +112,7 @@ fn without_redis_what_is_known_goes_on_and_what_is_not_is_503() {
     let token = lab.login("alice");
     let known = [with_key("alice"), get("/orders/1").token(&token)];
     known.iter().for_each(|request| drop(lab.call(request).assert_ok()));
+    wait_until_known(&lab.gateway, &known[1]);
     redis.kill();
     eventually("readiness tells it", RECOVERY, || {
         let degraded = lab.gateway.admin_get("/readyz").json()["degraded"].clone();

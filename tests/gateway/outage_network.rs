@@ -75,7 +75,7 @@ fn store_slower_than_the_budget_is_an_outage_and_its_late_replies_reach_nobody()
 #[test]
 fn login_waits_for_a_slow_store_no_longer_than_one_budget_in_all() {
     const BUDGET: Duration = Duration::from_secs(1);
-    // One budget of waiting, and what a hash takes on a busy machine. Six calls that each wait their own are longer.
+    // One budget of waiting, and slack for a busy machine. Six calls that each wait their own are longer.
     const MOST: Duration = Duration::from_millis(2400);
     let line = line("1s");
     let timed = |request: &Request| {
@@ -101,7 +101,7 @@ fn login_waits_for_a_slow_store_no_longer_than_one_budget_in_all() {
     });
     let (granted, took) = timed(&login_request("", "alice"));
     granted.assert_ok();
-    assert!(took < BUDGET, "{took:?}");
+    assert!(took < BUDGET + SLACK, "{took:?}");
     line.trial.lab.call(&get("/orders/1").token(&token)).assert_ok();
     line.trial.lab.call(&post("/logout").token(&token)).assert_ok();
     line.toxic.set(Mood::Delay(BUDGET * 4 / 5));

@@ -9,6 +9,9 @@ use crate::harness::ports;
 use crate::harness::redis::RedisServer;
 use crate::harness::request::{Request, basic_value, get, post};
 
+/// Room for a busy machine: none of these tests is about how long the store may take.
+const BUDGET: &str = "budget = \"1s\"";
+
 const WRONG_KEY: &str = "a-wrong-key-that-is-still-a-secret";
 const WRONG_PASSWORD: &str = "a wrong password that is still a secret";
 
@@ -65,7 +68,7 @@ fn assert_free_of_secrets(what: &str, text: &str, token: &str) {
 #[test]
 fn no_secret_reaches_a_log_even_at_trace() {
     let redis = RedisServer::start();
-    let lab = Lab::with(|builder| builder.server("log = \"trace\"").store(&redis.url()));
+    let lab = Lab::with(|builder| builder.server("log = \"trace\"").store_with(&redis.url(), BUDGET));
     let token = lab.login("alice");
     let requests = telling(&token);
     for request in &requests {
@@ -84,7 +87,8 @@ fn no_secret_reaches_a_log_even_at_trace() {
 fn no_secret_reaches_a_log_when_store_and_upstream_fail() {
     let mut redis = RedisServer::start();
     let refusing = ports::refusing();
-    let gateway = builder().server("log = \"trace\"").store(&redis.url()).upstream("lab", refusing).start();
+    let gateway =
+        builder().server("log = \"trace\"").store_with(&redis.url(), BUDGET).upstream("lab", refusing).start();
     let login = gateway.call(&login_request("", "alice")).assert_ok().json();
     let token = login["token"].as_str().expect("a token");
     for request in [get("/verbatim/1").token(token), get("/orders/1").basic("ak_alice", &key_of("ak_alice"))] {

@@ -13,6 +13,9 @@ use crate::harness::request::{get, post};
 use crate::harness::response::Response;
 use crate::harness::wait::{PATIENCE, eventually, now_ms};
 
+/// Room for a busy machine: none of these tests is about how long the store may take.
+const BUDGET: &str = "budget = \"1s\"";
+
 /// A store, a lab on it, and a second gateway in front of the same upstream. The gateways are declared before the store
 /// so that they end first.
 struct Pair {
@@ -23,8 +26,8 @@ struct Pair {
 
 fn pair() -> Pair {
     let redis = RedisServer::start();
-    let lab = Lab::with(|builder| builder.store(&redis.url()));
-    let second = builder().store(&redis.url()).upstream("lab", lab.upstream.address()).start();
+    let lab = Lab::with(|builder| builder.store_with(&redis.url(), BUDGET));
+    let second = builder().store_with(&redis.url(), BUDGET).upstream("lab", lab.upstream.address()).start();
     Pair { lab, second, redis }
 }
 
@@ -153,12 +156,14 @@ fn record_outlives_the_token_by_a_minute_and_no_call_renews_it() {
 #[test]
 fn sessions_do_not_cross_two_prefixes_of_one_redis() {
     let redis = RedisServer::start();
-    let lab = Lab::with(|builder| builder.store(&redis.url()));
+    let lab = Lab::with(|builder| builder.store_with(&redis.url(), BUDGET));
     let token = lab.login("alice");
     let key = redis.session_key(&Forgery::of(&token).jti());
     assert!(key.starts_with("portcullis:"), "the default prefix: {key}");
-    let other =
-        builder().upstream("lab", lab.upstream.address()).store_with(&redis.url(), "prefix = \"other:\"").start();
+    let other = builder()
+        .upstream("lab", lab.upstream.address())
+        .store_with(&redis.url(), &format!("prefix = \"other:\"\n{BUDGET}"))
+        .start();
     other.call(&get("/orders/1").token(&token)).assert_denied(401, "1001", "token_revoked");
     other.call(&get("/orders/1").token(&login(&other, "", "alice"))).assert_ok();
 }

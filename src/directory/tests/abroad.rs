@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 
 use super::book::PASSWORD;
-use super::fixture::{BUDGET, CACHE, Fixture, Kind};
+use super::fixture::{BUDGET, CACHE, Fixture, Kind, SLACK};
 use super::{account, eventually, is, proved, usual, whose};
 use crate::directory::{Directory, PasswordCheck, Surroundings, Unavailable};
 
@@ -78,7 +78,7 @@ async fn a_lookup_waits_for_the_budget_in_all_and_is_never_unknown() {
     let started = Instant::now();
     assert_eq!(lineage(&fixture.directory).await, Err(TIMED_OUT));
     let waited = started.elapsed();
-    assert!(waited >= BUDGET - Duration::from_millis(5) && waited < BUDGET + Duration::from_millis(60), "{waited:?}");
+    assert!(waited >= BUDGET - Duration::from_millis(5) && waited < BUDGET + SLACK, "{waited:?}");
     // What was read meanwhile was not read in vain.
     eventually(Ok(Some(USER.to_owned())), async || lineage(&fixture.directory).await).await;
     assert!(fixture.far().calls("/accounts/usr-1") == 1 && fixture.far().calls("/accounts/root") == 1);
@@ -92,7 +92,7 @@ async fn a_source_that_failed_is_left_alone_and_costs_nobody_the_budget_twice() 
     fixture.far().delay(BUDGET * 10);
     let started = Instant::now();
     assert_eq!(account(&fixture.directory, "usr-1").await, Err(TIMED_OUT));
-    assert!(started.elapsed() < BUDGET + Duration::from_millis(60), "{:?}", started.elapsed());
+    assert!(started.elapsed() < BUDGET + SLACK, "{:?}", started.elapsed());
     let started = Instant::now();
     let mut longest = Duration::ZERO;
     while started.elapsed() < Duration::from_millis(200) {
@@ -106,7 +106,7 @@ async fn a_source_that_failed_is_left_alone_and_costs_nobody_the_budget_twice() 
     assert_eq!(fixture.far().calls("/accounts/usr-1"), calls + 1);
     assert!(!fixture.directory.is_up());
     fixture.far().delay(Duration::ZERO);
-    let give_up = Instant::now() + Duration::from_secs(3);
+    let give_up = Instant::now() + Duration::from_secs(4);
     while lineage(&fixture.directory).await != Ok(Some(USER.to_owned())) {
         assert!(Instant::now() < give_up, "back to normal within a second of the last pause's end");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -179,7 +179,7 @@ async fn a_change_that_nobody_announces_is_seen_within_the_cache() {
     let started = Instant::now();
     let moved = Ok(Some("root/res-8/cus-42/usr-1".to_owned()));
     eventually(moved, async || lineage(&fixture.directory).await).await;
-    assert!(started.elapsed() < CACHE + Duration::from_millis(200), "{:?}", started.elapsed());
+    assert!(started.elapsed() < CACHE + SLACK, "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -302,11 +302,11 @@ async fn a_server_that_hangs_costs_the_budget_once_and_known_records_nothing() {
     fixture.server().signal("STOP");
     let started = Instant::now();
     let mut slow = 0;
-    while started.elapsed() < Duration::from_secs(2) {
+    while started.elapsed() < BUDGET * 5 {
         let one = Instant::now();
         assert_eq!(lineage(&fixture.directory).await, known);
         assert_eq!(proved(&fixture.directory, "ak_cus-42", "").await, Ok(Some(false)));
-        slow += u32::from(one.elapsed() > Duration::from_millis(50));
+        slow += u32::from(one.elapsed() > BUDGET / 2);
         assert!(fixture.directory.account("never-asked").await.is_err());
         assert!(one.elapsed() < BUDGET * 3, "{:?}", one.elapsed());
         tokio::time::sleep(Duration::from_millis(10)).await;

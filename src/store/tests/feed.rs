@@ -80,9 +80,7 @@ async fn a_flood_of_news_leaves_the_others_their_turns() {
     for number in 0..NEWS {
         flood.cmd("PUBLISH").arg("portcullis:invalidations").arg(format!("account a{number} {now}")).ignore();
     }
-    let client = redis::Client::open(server.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let () = flood.query_async(&mut connection).await.unwrap();
+    let () = flood.query_async(&mut server.connect().await.unwrap()).await.unwrap();
     let (last, begun) = (format!("{:?}", News::Account("a1499", now)), Instant::now());
     let epoch = store.feed().epoch();
     while ear.heard_at(&last).is_none() {

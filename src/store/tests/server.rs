@@ -219,9 +219,15 @@ impl Server {
 
     /// The same to one that may end the connection over it.
     pub(super) async fn try_tell<T: redis::FromRedisValue>(&self, command: &Cmd) -> redis::RedisResult<T> {
-        let client = redis::Client::open(self.url())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        command.query_async(&mut connection).await
+        command.query_async(&mut self.connect().await?).await
+    }
+
+    /// A connection past the store, with patience for a busy machine.
+    pub(super) async fn connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+        let patience = Some(Duration::from_secs(10));
+        let config =
+            redis::AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience);
+        redis::Client::open(self.url())?.get_multiplexed_async_connection_with_config(&config).await
     }
 }
 

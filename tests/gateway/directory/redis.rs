@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::accounts::{Accounts, digest, key_of};
 use crate::harness::client::Client;
-use crate::harness::fleet::Fleet;
+use crate::harness::fleet::{Fleet, wait_until_known};
 use crate::harness::gateway::Gateway;
 use crate::harness::lab::{login, login_request};
 use crate::harness::redis::RedisServer;
@@ -118,6 +118,7 @@ fn directory_that_is_away_refuses_nobody_it_knows_and_calls_nobody_unknown() {
     let with_token = get("/orders/1").token(&login(gateway, "", "alice"));
     gateway.call(&with_token).assert_ok();
     gateway.call(&as_("alice")).assert_ok();
+    wait_until_known(gateway, &with_token);
     let assert_away = |unknown: &str| {
         for _ in 0..5 {
             gateway.call(&with_token).assert_ok();

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use argon2::{Algorithm, Argon2, CustomizedPasswordHasher as _, Params, Version};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -88,6 +89,18 @@ impl Accounts {
     /// The same with an account (and whatever is below it) suspended.
     pub(crate) fn suspend(self, id: &str) -> Self {
         self.change(id, |account| account.status = "suspended".to_owned())
+    }
+
+    /// The same with records of [`PASSWORD`] that cost next to nothing to check, for what measures other waits: password
+    /// checks step back, and take a second on a machine that is busy all over.
+    pub(crate) fn quick_to_check(mut self) -> Self {
+        let params = Params::new(Params::MIN_M_COST, 1, 1, None).expect("the least that argon2 takes");
+        let record = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+            .hash_password_with_params(PASSWORD.as_bytes(), b"a salt for tests", params)
+            .expect("a hash")
+            .to_string();
+        self.accounts.iter_mut().for_each(|account| account.password.clone_from(&record));
+        self
     }
 
     /// The same as commands that write the records of a `redis:` directory.

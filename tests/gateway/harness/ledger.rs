@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::accounts::Accounts;
-use crate::harness::fleet::Fleet;
+use crate::harness::fleet::{Fleet, wait_until_known};
 use crate::harness::lab::{login, login_request};
 use crate::harness::request::{get, post};
 use crate::harness::response::Response;
@@ -84,9 +84,9 @@ impl End {
     }
 }
 
-/// The lab's tree with the workers' accounts.
+/// The lab's tree with the workers' accounts. What a login takes is the store's doing alone.
 pub(crate) fn accounts() -> Accounts {
-    (0..WORKERS).fold(Accounts::lab(), |mut accounts, worker| {
+    let all = (0..WORKERS).fold(Accounts::lab(), |mut accounts, worker| {
         for end in End::ALL {
             let above = format!("above-{worker}");
             if matches!(end, End::Subtree) {
@@ -96,7 +96,8 @@ pub(crate) fn accounts() -> Accounts {
             accounts = accounts.with(&end.account(worker), "user", Some(parent));
         }
         accounts
-    })
+    });
+    all.quick_to_check()
 }
 
 impl Ledger {
@@ -105,6 +106,7 @@ impl Ledger {
         let known: Vec<String> = (0..KNOWN).map(|at| login(&fleet.gateways[at % 2], "", "alice")).collect();
         for (token, gateway) in known.iter().flat_map(|token| fleet.gateways.iter().map(move |at| (token, at))) {
             gateway.call(&get("/orders/1").token(token)).assert_ok();
+            wait_until_known(gateway, &get("/orders/1").token(token));
         }
         let (stop, phase) = (AtomicBool::new(false), AtomicUsize::new(0));
         Self { fleet, known, fresh, next_fresh: AtomicUsize::new(0), stop, phase, book: Mutex::default() }

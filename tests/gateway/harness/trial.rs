@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::accounts::key_of;
+use crate::harness::accounts::{Accounts, key_of};
 use crate::harness::builder::Builder;
 use crate::harness::client::Client;
-use crate::harness::fleet::wait_until_heard;
+use crate::harness::fleet::{wait_until_heard, wait_until_known};
 use crate::harness::lab::{Lab, login_at_last, login_request};
 use crate::harness::metrics::Metrics;
 use crate::harness::mint::Mint;
@@ -61,9 +61,11 @@ pub(crate) struct Tally {
 }
 
 impl Trial {
-    /// A gateway on the store at `url`, whose records are written to `redis` itself.
+    /// A gateway on the store at `url`, whose records are written to `redis` itself. What a login takes is the store's
+    /// doing alone.
     pub(crate) fn start(redis: &RedisServer, url: &str, change: impl FnOnce(Builder) -> Builder) -> Self {
-        let lab = Lab::with(|builder| change(builder.store(url)));
+        let accounts = Accounts::lab().quick_to_check();
+        let lab = Lab::with(|builder| change(builder.accounts(&accounts).store(url)));
         wait_until_heard(&lab.gateway);
         let mint = Mint::of(&lab.gateway, redis);
         let minted: Vec<_> = (0..STRANGERS).map(|number| mint.session("bob", number)).collect();
@@ -72,8 +74,7 @@ impl Trial {
         let tokens = minted.into_iter().map(|session| session.token).collect();
         // So many records at once may keep a busy machine's store from answering within its budget.
         let known = login_at_last(&lab.gateway, "", "alice");
-        let request = get("/orders/1").token(&known);
-        eventually("its token is known", PATIENCE, || (lab.call(&request).status == 200).then_some(()));
+        wait_until_known(&lab.gateway, &get("/orders/1").token(&known));
         Self { lab, known, strangers: Arc::new(Strangers { tokens, next: AtomicUsize::new(0) }) }
     }
 
