@@ -71,7 +71,8 @@ const NEWS: usize = 1500;
 #[tokio::test]
 async fn a_flood_of_news_leaves_the_others_their_turns() {
     let server = Server::start();
-    let store = server.reached_store(Duration::from_millis(250)).await;
+    // A third of what the news take in one go, and room for a busy machine.
+    let store = server.reached_store(Duration::from_secs(1)).await;
     eventually("the feed is heard", CALM, || store.feed().is_alive()).await;
     store.listen(Arc::new(Busy(Duration::from_millis(2))));
     let ear = Ear::at(&store);
