@@ -199,13 +199,13 @@ fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
                     }
                     Decision::Ask(Question::Quota(Stage::Permitted)) => {
                         assert!(facts.quota.is_none(), "asked for what is known");
+                        let public = facts.place.route().unwrap().public;
                         let due = facts.charges(Stage::Permitted).expect("asked for nothing");
+                        assert!(!public || due.iter().all(|charge| !matches!(charge.subject, Subject::Account(_))));
                         let answer = random_answer(&mut dice);
                         // With the quotas' consent it may pass: nothing that could refuse comes after them.
                         facts.quota = Some(QuotaAnswer::Admitted);
                         assert!(matches!(decide(&facts), Decision::Permit(_)), "{line}");
-                        let public = facts.place.route().unwrap().public;
-                        assert!(!public || due.iter().all(|charge| !matches!(charge.subject, Subject::Account(_))));
                         facts.quota = Some(answer);
                     }
                     Decision::Permit(_) | Decision::Deny(_) => break decision,

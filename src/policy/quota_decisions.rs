@@ -226,7 +226,7 @@ fn an_exhausted_address_or_realm_is_refused_before_anything_else_is_asked() {
         ("GET /api", &[]),
     ] {
         let asked = Asked { arrival: REFUSED, ..Asked::new("root", line, headers) };
-        let (questions, decision, refused) = asked.walk(Facts::refused_quota);
+        let (questions, decision, refused) = asked.walk(|facts| facts.refused_quota());
         let Decision::Deny(denial) = decision else { panic!("{line}") };
         assert_eq!((denial.reason, denial.hint), (Reason::QuotaExceeded, Hint::RetryAfter(7)), "{line}");
         assert_eq!((questions, refused), (vec!["arrival"], Some(QuotaIndex(1))), "{line}");
@@ -264,7 +264,7 @@ fn who_is_refused_for_another_reason_is_charged_on_arrival_and_for_nothing_else(
 #[test]
 fn a_quota_that_refuses_names_itself_and_when_to_come_back() {
     let asked = Asked { quota: REFUSED, ..Asked::new("root", "GET /api/of/usr", BASIC) };
-    let (questions, decision, refused) = asked.walk(Facts::refused_quota);
+    let (questions, decision, refused) = asked.walk(|facts| facts.refused_quota());
     let Decision::Deny(denial) = decision else { panic!("{decision:?}") };
     assert_eq!((denial.reason, denial.hint), (Reason::QuotaExceeded, Hint::RetryAfter(7)));
     assert_eq!((questions.last(), refused), (Some(&"permitted"), Some(QuotaIndex(1))));

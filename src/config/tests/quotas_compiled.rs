@@ -74,16 +74,16 @@ fn counters_belong_to_what_a_quota_means_and_not_to_where_it_stands() {
     }
 }
 
-/// The shipped `gateway.toml` with these policies, read from the repository without its secrets.
-fn shipped(policies: &[&str]) -> Config {
+/// A gateway with these policies of the repository, and the upstreams that they name.
+fn shipped(policies: &[&'static str]) -> Config {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = HashMap::new();
     for name in policies {
-        files.insert((*name).to_owned(), std::fs::read_to_string(root.join(name)).unwrap());
+        files.insert(*name, std::fs::read_to_string(root.join(name)).unwrap());
     }
     let gateway =
         "[upstreams.meeting]\nservers = [\"127.0.0.1:1\"]\n[upstreams.provisioning]\nservers = [\"127.0.0.1:2\"]\n";
-    files.insert("gateway.toml".to_owned(), format!("{gateway}[policies]\ninclude = {policies:?}\n"));
+    files.insert("gateway.toml", format!("{gateway}[policies]\ninclude = {policies:?}\n"));
     let loading = load(Path::new("gateway.toml"), &InMemory(files));
     assert_eq!(findings(&loading), Vec::<String>::new());
     loading.config.unwrap()
