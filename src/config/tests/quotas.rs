@@ -312,7 +312,7 @@ fn a_quota_nobody_uses_or_nobody_knows_is_a_fault() {
     assert_eq!(found, "p.toml:11:11: fault: no quota `q` in this file (add [quota.q])");
     let found =
         findings(&read(GATEWAY, &quota("per = \"route\"\nrate = \"1/s\"").replace("[\"q\"]", "[\"q\", \"p\"]")));
-    assert_eq!(found, ["p.toml:11:16: fault: no quota `p` in this file (known: `q`)"]);
+    assert_eq!(found, ["p.toml:11:16: fault: no quota `p` in this file (did you mean `q`?)"]);
 }
 
 #[test]
