@@ -191,6 +191,16 @@ pub struct Charges<'a> {
 }
 
 impl<'a> Charges<'a> {
+    /// The first [`MAX_CHARGES`] of these.
+    #[must_use]
+    pub fn of(realm: &'a str, charges: impl IntoIterator<Item = Charge<'a>>) -> Self {
+        let mut list = [None; MAX_CHARGES];
+        for (slot, charge) in list.iter_mut().zip(charges) {
+            *slot = Some(charge);
+        }
+        Self { realm, list }
+    }
+
     /// In the order of the policy.
     pub fn iter(&self) -> impl Iterator<Item = &Charge<'a>> {
         self.list.iter().map_while(Option::as_ref)
@@ -222,11 +232,7 @@ impl<'a> Charged<'a> {
     /// What a stage charges: the realm's own quotas and the route's.
     #[must_use]
     pub fn due(&self, stage: Stage) -> Charges<'a> {
-        let mut due = Charges { realm: &self.realm.name, list: [None; MAX_CHARGES] };
-        for (slot, charge) in due.list.iter_mut().zip(self.each(stage)) {
-            *slot = Some(charge);
-        }
-        due
+        Charges::of(&self.realm.name, self.each(stage))
     }
 
     /// Whether a stage charges anything. The ladder asks often, so it looks no further than the first charge.
