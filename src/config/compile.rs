@@ -5,6 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::block::Block;
@@ -72,16 +73,10 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
 
     let Some((mut realm, mut defaults)) = compiler.realm(block, faults) else {
         // Without a realm nothing can be compiled, but each table can still be read.
-        for (_, block) in quotas {
-            block.read::<RawQuota>(faults);
-        }
-        login.and_then(|block| block.read::<RawLogin>(faults));
-        for block in routes {
-            block.read::<RawRoute>(faults);
-        }
-        for block in tests {
-            block.read::<RawTest>(faults);
-        }
+        read_alone::<RawQuota>(quotas.into_iter().map(|(_, block)| block), faults);
+        read_alone::<RawLogin>(login, faults);
+        read_alone::<RawRoute>(routes, faults);
+        read_alone::<RawTest>(tests, faults);
         return None;
     };
     compiler.read_quotas(quotas, &mut realm, faults);
@@ -117,6 +112,12 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
     });
     let tests = tests.collect();
     Some(CompiledFile { realm, realm_span, tree, tests })
+}
+
+fn read_alone<'i, T: DeserializeOwned>(blocks: impl IntoIterator<Item = Block<'i>>, faults: &mut Faults) {
+    for block in blocks {
+        block.read::<T>(faults);
+    }
 }
 
 impl Compiler<'_> {

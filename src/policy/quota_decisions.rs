@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::access::{Access, RoleIndex, Scope};
-use super::credential::{Presented, Scheme};
+use super::credential::Scheme;
 use super::decision::{Hint, Question};
 use super::decisions::{realm, route};
 use super::facts::{Facts, Fields, LockAnswer, RequestHead, TargetAnswer};
 use super::ladder::{Decision, decide};
 use super::principal::{Account, Identity, Lineage, Principal};
 use super::quota::{Charge, Charged, Limit, MAX_CHARGES, Per, Quota, QuotaAnswer, QuotaIndex, Rate, Stage, Subject};
-use super::route::{Destination, Location, Realm, Route, TargetRule, TargetSource, UpstreamIndex};
+use super::route::{Destination, Location, Realm, Route, TargetRule, TargetSource};
 use super::snapshot::Snapshot;
 use crate::reason::Reason;
 

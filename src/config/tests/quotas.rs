@@ -277,6 +277,9 @@ fn a_quota_is_charged_once_a_request_and_only_so_many_are() {
     let expected = "p.toml:12:11: fault: [realm] charges every request to quota `q`, so it would be charged twice \
                     (drop it here or there)";
     assert_eq!(found, expected);
+    let login =
+        format!("{POLICY}quotas = [\"q\"]\n{ROUTE}[login]\nlogin = \"POST /login\"\nquotas = [\"q\"]\n{address}");
+    assert!(only_finding(&login).0.starts_with("p.toml:14:11: fault: [realm] charges every request to quota `q`"));
     let another = format!("{address}{}", address.replace("quota.q", "quota.r"));
     let both = format!("{POLICY}quotas = [\"q\"]\n{ROUTE}quotas = [\"r\"]\n{another}");
     assert!(read(GATEWAY, &both).config.is_some(), "two quotas per address are two");
