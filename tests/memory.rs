@@ -2,16 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
 
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
 
 use portcullis::config::secret::Secret;
 use portcullis::config::settings;
 use portcullis::identity::cache::{Asked, Cache, Known, Times};
 use portcullis::identity::token::Tokens;
+use portcullis::limits::{Limits, MAX_KEYS, Taken};
 use portcullis::policy::principal::{Account, Lineage};
-use portcullis::store::Store;
+use portcullis::policy::quota::{Charge, Charges, Limit, Per, Quota, QuotaIndex, Rate, Subject};
+use portcullis::policy::route::Location;
+use portcullis::store::{Patience, Store};
 use portcullis::telemetry::metrics::Metrics;
 use tracking_allocator::{AllocationGroupId, AllocationRegistry, AllocationTracker, Allocator};
 
@@ -33,11 +39,22 @@ impl AllocationTracker for Counter {
     }
 }
 
+/// One test counts at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn count() -> MutexGuard<'static, ()> {
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // It is set already where the other test came first.
+    let _ = AllocationRegistry::set_global_tracker(Counter);
+    turn
+}
+
 const TOKENS: usize = 100_000;
 const BOUND: usize = 64 << 20;
 
 #[test]
 fn a_hundred_thousand_verified_tokens_take_less_than_64_mib() {
+    let _turn = count();
     let settings = settings::Token {
         issuer: "portcullis".into(),
         ttl: Duration::from_secs(1200),
@@ -50,7 +67,6 @@ fn a_hundred_thousand_verified_tokens_take_less_than_64_mib() {
     let store = Store::memory();
     // The directory's own records: an entry shares them, and costs only what it adds.
     let accounts: Vec<Arc<Account>> = (0..TOKENS).map(account).collect();
-    AllocationRegistry::set_global_tracker(Counter).unwrap();
     AllocationRegistry::enable_tracking();
     let before = HELD.load(Ordering::Relaxed);
     let cache = Cache::new(settings.cache);
@@ -63,7 +79,7 @@ fn a_hundred_thousand_verified_tokens_take_less_than_64_mib() {
             Known::new(&token, "ucaas", (*session.jti).into(), Arc::clone(account), times, Asked::now(store.feed()));
         cache.insert(known, cache.since(store.feed()), store.feed(), 1000);
     }
-    let held = HELD.load(Ordering::Relaxed) - before;
+    let held = HELD.load(Ordering::Relaxed).wrapping_sub(before);
     AllocationRegistry::disable_tracking();
     println!(
         "{TOKENS} tokens of up to {longest} bytes: {:.1} MiB, {} bytes each",
@@ -85,4 +101,53 @@ fn account(n: usize) -> Arc<Account> {
         (user.as_str(), "user"),
     ];
     Arc::new(Account { lineage: Lineage::new(nodes).unwrap(), suspended: false, password_mark: n as u64 })
+}
+
+#[test]
+fn a_million_keys_of_local_quotas_take_less_than_64_mib_and_more_of_them_take_nothing() {
+    let _turn = count();
+    let quota = quota();
+    let (limits, patience) = (Limits::new(Arc::new(Store::memory())), Patience::new(Duration::from_secs(1)));
+    let take = |client: usize| {
+        let client = IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(client).unwrap()));
+        let charge = Charge { index: QuotaIndex(0), quota: &quota, subject: Subject::Network(client) };
+        let charges = Charges::of("ucaas", [charge]);
+        matches!(limits.take(&charges, &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }))
+    };
+    AllocationRegistry::enable_tracking();
+    let (before, resident_before) = (HELD.load(Ordering::Relaxed), resident());
+    assert_eq!((0..MAX_KEYS).filter(|client| take(*client)).count(), MAX_KEYS);
+    assert_eq!(limits.kept(), MAX_KEYS, "nobody was left out");
+    let held = HELD.load(Ordering::Relaxed).wrapping_sub(before);
+    let more = (MAX_KEYS..MAX_KEYS + 100_000).filter(|client| take(*client)).count();
+    let held_after = HELD.load(Ordering::Relaxed).wrapping_sub(before);
+    AllocationRegistry::disable_tracking();
+    let resident = resident().saturating_sub(resident_before);
+    let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
+    println!("{MAX_KEYS} keys: {:.1} MiB allocated, {:.1} MiB resident", mib(held), mib(resident));
+    assert!(held < BOUND && held > 24 * MAX_KEYS, "{held} bytes");
+    assert!(resident < BOUND, "{resident} bytes resident");
+    assert_eq!((more, limits.kept()), (2, MAX_KEYS + 1), "all others share one bucket");
+    assert!(held_after < held + (1 << 20), "{held} bytes, then {held_after}");
+    // Those that are there keep what they have left.
+    assert!(take(0) && !take(0) && take(MAX_KEYS - 1) && !take(MAX_KEYS - 1));
+}
+
+/// Two at once, and another one after an hour.
+fn quota() -> Quota {
+    Quota {
+        name: "address".into(),
+        location: Location { file: "ucaas.toml".into(), line: 1 },
+        per: Per::Address,
+        limit: Limit::Rate(Rate { interval: 3_600_000_000_000, burst: 2, shared: false }),
+        written: "1/h, burst 2".into(),
+        mark: 1,
+    }
+}
+
+/// Bytes of memory that the process really has.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
 }
