@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Dice, Fixture, MS, SECOND, index, quota, rate};
+use super::{Dice, Fixture, MS, SECOND, charges, index, quota, rate};
+use crate::limits::spent::Spent;
 use crate::limits::{Taken, bucket};
 use crate::policy::quota::{Limit, Quota, Rate, Subject};
 
@@ -97,4 +98,23 @@ fn subjects_kinds_and_changed_quotas_have_buckets_of_their_own() {
         }
     }
     assert_eq!(fixture.limits.kept(), 18);
+}
+
+#[test]
+fn what_was_taken_before_another_was_quicker_is_taken_back() {
+    let (fixture, user) = (Fixture::new(), Subject::Account("usr-1"));
+    let [plenty, single] = [(1, 5), (2, 1)].map(|(mark, burst)| quota(mark, Limit::Rate(rate(SECOND, burst))));
+    let running = quota(3, Limit::InFlight(1));
+    let wanted = [(&plenty, user), (&running, user), (&single, user)];
+    let free = fixture.peek(&wanted);
+    assert_eq!(free.iter().map(|standing| standing.remaining).collect::<Vec<_>>(), [5, 1, 1]);
+    // Another request takes the last cell between the reading and the taking.
+    assert!(fixture.is_taken(&[(&single, user)]));
+    let before = fixture.peek(&wanted);
+    let charges = charges(&wanted);
+    let mut spent = Spent::new(&fixture.limits, &charges);
+    assert!(spent.change_local(fixture.limits.now()).is_err());
+    assert_eq!(fixture.peek(&wanted)[0].remaining, 4, "it was taken");
+    drop(spent);
+    assert_eq!(fixture.peek(&wanted), before);
 }
