@@ -42,6 +42,7 @@ mod locks;
 mod logins;
 mod model;
 mod outage;
+mod quotas;
 mod records;
 mod sentinel;
 mod server;
