@@ -41,6 +41,8 @@ impl Pool {
         for _ in 0..2 {
             self.do_chores(self.chores(now(), |_| true), &now).await;
         }
+        // Where it is not heard, the others stop counting this gateway by themselves.
+        let _ = self.store.leave().await;
     }
 
     /// Takes the cells out of leases that are to go back. While the store is away they stay: they can still be spent.
