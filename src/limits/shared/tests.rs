@@ -140,15 +140,15 @@ async fn several_gateways_admit_exactly_the_burst_once_idle_leases_are_back() {
     let nodes: Vec<Node> = (0..3).map(|_| Node::new(&store, HOUR / 4, 1000)).collect();
     let mut admitted = 0;
     for at in [0, 1, 1, 2, 0, 2, 1] {
-        for _ in 0..60 {
+        for _ in 0..57 {
             admitted += u32::from(nodes[at].take(1).await);
         }
     }
-    assert_eq!(admitted, 420);
+    assert_eq!(admitted, 399);
     while nodes[0].take(1).await {
         admitted += 1;
     }
-    assert!((980..1000).contains(&admitted), "others hold at most a lease each: {admitted}");
+    assert_eq!(admitted, 985, "the others hold nine and six");
     for node in &nodes[1..] {
         node.tidy().await;
     }
@@ -210,6 +210,7 @@ async fn a_gateway_alone_without_its_store_admits_the_quota_and_no_more() {
     }
     // Ten seconds at ten a second, and the burst.
     assert!((119..=120).contains(&admitted), "{admitted}");
+    while node.take(1).await {}
     let Drawn::Refused { on_share: true, wait, .. } = node.draw(&[1]).await else { panic!("on its share") };
     assert!((1..=SECOND / 10).contains(&wait), "{wait}");
 }
