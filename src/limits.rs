@@ -5,6 +5,8 @@
 //! leases cells from the store. An operator's edit cannot mix up counters: each belongs to its quota's mark.
 
 mod bucket;
+#[cfg(test)]
+mod conformance;
 mod in_flight;
 mod key;
 mod shared;

@@ -57,18 +57,39 @@ impl Draw<'_> {
     }
 }
 
+/// The number of leases below which cells are given one by one.
+pub const EXACT_BELOW: u32 = 10;
+
+/// What came of a wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawn {
+    /// Cells given: 0 for all wishes of a call, or at least 1 for each.
+    pub granted: u32,
+    /// Nanoseconds until the bucket is full, after this.
+    pub debt: u64,
+}
+
 impl Store {
     /// Cells of quotas that all gateways share, by the store's clock: for every wish at least one, or none for any. One
     /// call; all buckets are of one realm, each named once.
     ///
     /// # Errors
-    /// The store could not be asked, or refused; after a time-out cells may have been taken. [`StoreError::Unreadable`] for a bucket that is there but is
-    /// none: never read as full or empty, and nothing is taken.
+    /// The store could not be asked, or refused; after a time-out cells may have been taken. [`StoreError::Unreadable`] for
+    /// a bucket that is there but is none: never read as full or empty, and nothing is taken.
     pub async fn draw(&self, draws: &[Draw<'_>]) -> Result<Vec<Drawn>, StoreError> {
         debug_assert!(draws.iter().all(|draw| draw.bucket.is_countable()), "the caller validates quotas");
         match self {
             Self::Memory(memory) => Ok(memory.draw(draws)),
             Self::Redis(redis) => redis.draw(draws).await,
+        }
+    }
+
+    /// The same, with the time of it: microseconds of the store's clock.
+    #[cfg(test)]
+    pub(crate) async fn draw_at(&self, draws: &[Draw<'_>]) -> Result<(u64, Vec<Drawn>), StoreError> {
+        match self {
+            Self::Memory(memory) => Ok((memory.now_us(), memory.draw(draws))),
+            Self::Redis(redis) => redis.draw_at(draws).await,
         }
     }
 
@@ -109,15 +130,3 @@ impl Store {
 
 /// The largest capacity that can be counted, about 52 days in nanoseconds: sums of two are still exact in a script.
 const LARGEST: u64 = 1 << 52;
-
-/// The number of leases below which cells are given one by one.
-pub const EXACT_BELOW: u32 = 10;
-
-/// What came of a wish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drawn {
-    /// Cells given: 0 for all wishes of a call, or at least 1 for each.
-    pub granted: u32,
-    /// Nanoseconds until the bucket is full, after this.
-    pub debt: u64,
-}

@@ -14,7 +14,8 @@ local function level(key, capacity)
     end
     local at, debt = string.match(record, '^(%d+) (%d+)$')
     at, debt = tonumber(at), tonumber(debt)
-    if not at or at >= 2 ^ 53 or debt > capacity then
+    -- One that is longer was cut off.
+    if not at or #record > 33 or at >= 2 ^ 53 or debt > capacity then
         return nil
     end
     local passed = math.min(math.max(now - at, 0), 2 ^ 43)

@@ -2,10 +2,11 @@
 //! backend. `limits` holds all of it against plain arithmetic.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::CALM;
-use crate::store::{Bucket, Draw, Drawn, Store};
+use crate::store::{Bucket, Draw, Drawn, Memory, Store};
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 
@@ -188,4 +189,70 @@ every_backend! {
     of_many_that_draw_at_once_as_many_as_there_are_cells_get_one,
     any_text_is_a_bucket_and_no_other,
     a_bucket_of_thirty_days_is_counted_to_the_nanosecond,
+}
+
+/// Names of buckets, `many` of them.
+fn names(many: usize) -> Vec<String> {
+    (0..many).map(|number| format!("k{number}")).collect()
+}
+
+#[test]
+fn memory_keeps_a_hundred_thousand_buckets_apart_and_forgets_none_that_is_in_debt() {
+    let now = Arc::new(AtomicU64::new(1_000_000_000_000));
+    let memory = Memory::with_fine_clock(Arc::clone(&now));
+    let names = names(100_003);
+    for name in &names[..100_000] {
+        assert_eq!(memory.draw(&[draw(bucket(name, SECOND, 2))])[0].granted, 1);
+    }
+    assert_eq!(memory.held_buckets(), (100_000, 0));
+    // Two of the new ones are of one kind, and the third of another.
+    let [one, other, third] =
+        [(100_000, 2), (100_001, 2), (100_002, 3)].map(|(n, burst)| bucket(&names[n], SECOND, burst));
+    assert_eq!(memory.draw(&[draw(one)])[0], Drawn { granted: 1, debt: SECOND });
+    assert_eq!(memory.draw(&[draw(other)])[0], Drawn { granted: 1, debt: 2 * SECOND });
+    assert_eq!(memory.draw(&[draw(one)])[0].granted, 0, "it is shared with the other");
+    memory.give_back(&[(one, 1)]);
+    assert_eq!(memory.draw(&[draw(other)])[0].granted, 0);
+    let both = memory.draw(&[draw(third), draw(Bucket { key: "x", ..third })]);
+    assert_eq!(both, [Drawn { granted: 1, debt: SECOND }; 2], "two of one call are two");
+    assert_eq!(memory.held_buckets(), (100_000, 3));
+    for name in &names[..100_000] {
+        let drawn = memory.draw(&[draw(bucket(name, SECOND, 2))])[0];
+        assert_eq!(drawn, Drawn { granted: 1, debt: 2 * SECOND }, "still known");
+    }
+    // Those that are full again make room by themselves.
+    now.fetch_add(2_000_000, Ordering::Relaxed);
+    assert_eq!(memory.draw(&[draw(one)])[0], Drawn { granted: 1, debt: SECOND });
+    assert_eq!(memory.draw(&[draw(other)])[0], Drawn { granted: 1, debt: SECOND });
+    assert!(memory.held_buckets().0 < 100_000);
+}
+
+#[tokio::test]
+async fn memory_sweeps_buckets_that_are_full_again_and_counts_in_microseconds() {
+    let now = Arc::new(AtomicU64::new(1_000_000_000_000));
+    let memory = Memory::with_fine_clock(Arc::clone(&now));
+    for (number, name) in (1..).zip(names(1000)) {
+        memory.draw(&[draw(bucket(&name, number * 1_000, 2))]);
+    }
+    for (later, left) in [(0, 1000), (1, 999), (498, 501), (1, 500), (500, 0)] {
+        now.fetch_add(later, Ordering::Relaxed);
+        memory.sweep().await;
+        assert_eq!(memory.held_buckets(), (left, 0));
+    }
+}
+
+#[test]
+fn a_clock_that_went_back_gives_no_more_than_one_that_stands() {
+    let now = Arc::new(AtomicU64::new(1_000_000_000_000));
+    let memory = Memory::with_fine_clock(Arc::clone(&now));
+    let wish = draw(bucket("k", SECOND, 3));
+    let take = |moved: i64| {
+        now.fetch_add(moved.cast_unsigned(), Ordering::Relaxed);
+        memory.draw(&[wish])[0]
+    };
+    assert_eq!(take(0), Drawn { granted: 1, debt: SECOND });
+    assert_eq!(take(-5_000_000), Drawn { granted: 1, debt: 2 * SECOND });
+    assert_eq!(take(4_000_000), Drawn { granted: 1, debt: 3 * SECOND });
+    assert_eq!(take(1_000_000), Drawn { granted: 0, debt: 3 * SECOND });
+    assert_eq!(take(1_000_000), Drawn { granted: 1, debt: 3 * SECOND }, "from where it was before");
 }
