@@ -95,7 +95,7 @@ impl Shared {
             return refused;
         }
         let gate = self.0.gate(realm);
-        let Some(pass) = gate.pass(asked) else { return self.0.share(wanted, asked) };
+        let Some(pass) = gate.pass(self.0.store.is_up(), asked) else { return self.0.share(wanted, asked) };
         let purpose = if pass == Pass::Probe { Purpose::Probe } else { Purpose::Lease };
         let orders: Vec<Order> = wanted.iter().map(|wanted| self.0.order(wanted, &gate, purpose, asked)).collect();
         let pool = Arc::clone(&self.0);

@@ -18,6 +18,9 @@ const OUTAGE: Duration = Duration::from_secs(4);
 /// After so long all is exact: contract section 9, and some for a busy machine.
 const RECOVERY: Duration = Duration::from_secs(3);
 
+/// Gateways come back one after the other: what one of them admits on its share while the other draws again.
+const APART: f64 = RATE / 2.0 * 0.75;
+
 /// What happened when.
 struct Course {
     begun: Instant,
@@ -74,7 +77,7 @@ fn assert_bounded(answers: &Answers, course: &Course, again: f64) {
         let time = (course.over - from).as_secs_f64();
         let (admitted, most) = (f64::from(answers.admitted(None, from, course.over)), BURST + RATE * time + again);
         eprintln!("{admitted} of at most {most} {what}");
-        assert!(admitted <= most + 4.0, "{admitted} of {most} {what}, {time} s");
+        assert!(admitted <= most + APART + 4.0, "{admitted} of {most} {what}, {time} s");
         assert!(admitted >= RATE * time * 0.75 - 5.0, "{admitted} of {most} {what}, {time} s");
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Gate {
 #[derive(Default)]
 struct State {
     is_away: bool,
+    /// No connection stood when it was looked at last.
+    was_down: bool,
     /// The next one may ask then.
     until: u64,
     pause: u64,
@@ -48,11 +50,16 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// May the store be asked now? Who passes has to say what came of it.
-    pub(super) fn pass(&self, now: u64) -> Option<Pass> {
+    /// May the store, whose connection stands or does not, be asked now? Who passes has to say what came of it.
+    pub(super) fn pass(&self, is_up: bool, now: u64) -> Option<Pass> {
         let mut state = self.lock();
         if !state.is_away {
             return Some(Pass::Open);
+        }
+        // A new connection is tried at once: while one gateway draws again and another is still on its share, the two of
+        // them admit more than the quota.
+        if std::mem::replace(&mut state.was_down, !is_up) && is_up {
+            state.until = now;
         }
         if now < state.until {
             return None;
@@ -140,23 +147,23 @@ mod tests {
     fn after_a_failure_one_at_a_time_asks_and_ever_more_rarely() {
         let gate = Gate::new("r");
         let mut now = 1 << 62;
-        assert_eq!(gate.pass(now), Some(Pass::Open));
+        assert_eq!(gate.pass(true, now), Some(Pass::Open));
         gate.hear(Pass::Open, AWAY, now);
         // Those who asked at the same time.
         gate.hear(Pass::Open, AWAY, now + MS);
         gate.hear(Pass::Open, Ok(()), now + MS);
         for pause in [100, 200, 400, 800, 1000, 1000] {
-            assert_eq!(gate.pass(now + pause * MS - 1), None, "{pause}");
+            assert_eq!(gate.pass(true, now + pause * MS - 1), None, "{pause}");
             now += pause * MS;
-            assert_eq!(gate.pass(now), Some(Pass::Probe), "{pause}");
-            assert_eq!(gate.pass(now), None, "a second while the first one asks");
+            assert_eq!(gate.pass(true, now), Some(Pass::Probe), "{pause}");
+            assert_eq!(gate.pass(true, now), None, "a second while the first one asks");
             gate.hear(Pass::Probe, AWAY, now);
         }
         // A probe that is never heard of again.
-        assert_eq!(gate.pass(now + 1000 * MS), Some(Pass::Probe));
-        assert_eq!(gate.pass(now + 2000 * MS), Some(Pass::Probe));
+        assert_eq!(gate.pass(true, now + 1000 * MS), Some(Pass::Probe));
+        assert_eq!(gate.pass(true, now + 2000 * MS), Some(Pass::Probe));
         gate.hear(Pass::Probe, Ok(()), now + 2000 * MS);
-        assert_eq!(gate.pass(now + 2000 * MS), Some(Pass::Open));
+        assert_eq!(gate.pass(true, now + 2000 * MS), Some(Pass::Open));
     }
 
     #[test]
@@ -164,20 +171,30 @@ mod tests {
         let gate = Gate::new("r");
         let now = 1 << 62;
         gate.hear(Pass::Open, AWAY, now);
-        assert_eq!(gate.pass(now + 100 * MS), Some(Pass::Probe));
+        assert_eq!(gate.pass(true, now + 100 * MS), Some(Pass::Probe));
         gate.hear(Pass::Probe, Ok(()), now + 100 * MS);
         gate.hear(Pass::Open, AWAY, now + 101 * MS);
-        assert_eq!(gate.pass(now + 250 * MS), None);
-        assert_eq!(gate.pass(now + 301 * MS), Some(Pass::Probe));
+        assert_eq!(gate.pass(true, now + 250 * MS), None);
+        assert_eq!(gate.pass(true, now + 301 * MS), Some(Pass::Probe));
         gate.hear(Pass::Probe, Ok(()), now + 301 * MS);
         gate.hear(Pass::Open, AWAY, now + 6000 * MS);
-        assert_eq!(gate.pass(now + 6100 * MS), Some(Pass::Probe));
+        assert_eq!(gate.pass(true, now + 6100 * MS), Some(Pass::Probe));
+    }
+
+    #[test]
+    fn a_new_connection_is_tried_at_once() {
+        let gate = Gate::new("r");
+        let now = 1 << 62;
+        gate.hear(Pass::Open, AWAY, now);
+        assert_eq!(gate.pass(false, now + MS), None);
+        assert_eq!(gate.pass(true, now + 2 * MS), Some(Pass::Probe));
+        assert_eq!(gate.pass(true, now + 3 * MS), None, "one of them");
     }
 
     #[test]
     fn a_bucket_that_cannot_be_read_closes_nothing() {
         let gate = Gate::new("r");
         gate.hear(Pass::Open, Err(StoreError::Unreadable), 1 << 62);
-        assert_eq!(gate.pass(1 << 62), Some(Pass::Open));
+        assert_eq!(gate.pass(true, 1 << 62), Some(Pass::Open));
     }
 }

@@ -100,7 +100,7 @@ impl Pool {
     /// Tells the store what was spent without it; where it is away and may be asked again, asks whether it is back.
     async fn tell_owed(self: &Arc<Self>, gate: &Arc<Gate>, owing: &[Key], now: &impl Fn() -> u64) {
         for some in owing.chunks(AT_ONCE) {
-            let Some(mut pass) = gate.pass(now()) else { return };
+            let Some(mut pass) = gate.pass(self.store.is_up(), now()) else { return };
             if pass == Pass::Probe {
                 let orders = self.orders(&some[..1], Purpose::Probe, now());
                 if orders.is_empty() || Arc::clone(self).ask(orders, Arc::clone(gate), pass, now).await.is_err() {
