@@ -108,10 +108,13 @@ impl Pool {
                 }
                 pass = Pass::Open;
             }
-            let orders = self.orders(some, Purpose::Settle, now());
-            if !orders.is_empty() {
-                // What it grants goes into the leases when the answer is dropped.
-                drop(Arc::clone(self).ask(orders, Arc::clone(gate), pass, now).await);
+            // First the level is asked for, then the difference is told.
+            for _ in 0..2 {
+                let orders = self.orders(some, Purpose::Settle, now());
+                if !orders.is_empty() {
+                    // What it grants goes into the leases when the answer is dropped.
+                    drop(Arc::clone(self).ask(orders, Arc::clone(gate), pass, now).await);
+                }
             }
         }
     }

@@ -35,12 +35,14 @@ pub(super) struct Order {
     share: u64,
     /// Nobody else asks for a lease meanwhile.
     refill: bool,
+    /// What is spent of the share is told.
+    settles: bool,
 }
 
 impl Order {
     /// One cell for a bucket that this gateway keeps no lease of.
     pub(super) const fn of_one(key: Key, origin: Arc<Origin>) -> Self {
-        Self { key, origin, lease: 1, owed: 0, share: 0, refill: false }
+        Self { key, origin, lease: 1, owed: 0, share: 0, refill: false, settles: false }
     }
 
     pub(super) fn draw(&self) -> Draw<'_> {
@@ -76,12 +78,25 @@ pub(super) struct Lease {
     /// The own share's bucket: it begins at the level that was told last, and counts every cell once for each gateway, as
     /// if all of them spent what this one does. In the past when nothing of it is used.
     share: u64,
+    /// The level was told after the share was used last.
+    is_compared: bool,
     used: u64,
 }
 
 impl Lease {
     pub(super) const fn new(key: Key, origin: Arc<Origin>, now: u64) -> Self {
-        Self { key, origin, cells: 0, gateways: 1, tat: 0, dry_until: 0, asked: 0, share: 0, used: now }
+        Self {
+            key,
+            origin,
+            cells: 0,
+            gateways: 1,
+            tat: 0,
+            dry_until: 0,
+            asked: 0,
+            share: 0,
+            is_compared: true,
+            used: now,
+        }
     }
 
     /// A leased cell, with the bucket as it is known after it.
@@ -110,11 +125,14 @@ impl Lease {
         if purpose == Purpose::Probe || self.is_asking(now) {
             return order;
         }
-        self.asked = now;
+        (self.asked, order.refill) = (now, true);
+        if self.share > now && !self.is_compared {
+            return order;
+        }
         if purpose == Purpose::Lease {
             order.lease = (self.origin.rate.burst / 100).max(1);
         }
-        (order.owed, order.share, order.refill) = (self.owed(now), self.share, true);
+        (order.owed, order.share, order.settles) = (self.owed(now), self.share, true);
         order
     }
 
@@ -122,10 +140,12 @@ impl Lease {
         self.asked != 0 && now.saturating_sub(self.asked) <= ANSWER_LOST
     }
 
-    /// Cells of the own share that the store does not know of, as far as the bucket would not have refilled since.
+    /// Cells by which the store's level is below the share's. That one counts what the others will have spent, too: were it
+    /// only this gateway's own part, the first one back would find the parts of the others free, and spend them again. So
+    /// the first one tells it all, and the others, who ask for the level first, have nothing to add.
     pub(super) fn owed(&self, now: u64) -> u32 {
         let debt = self.share.saturating_sub(now.max(self.tat));
-        let owed = debt.div_ceil(self.share_rate().interval);
+        let owed = debt.div_ceil(self.origin.rate.interval);
         u32::try_from(owed).unwrap_or(u32::MAX).min(self.origin.rate.burst)
     }
 
@@ -134,8 +154,11 @@ impl Lease {
         self.tat = now.saturating_add(drawn.debt);
         self.used = now;
         self.cells = self.cells.saturating_add(drawn.granted);
+        self.is_compared = true;
         if order.refill {
             self.asked = 0;
+        }
+        if order.settles {
             let later = self.share.saturating_sub(order.share.max(now));
             self.share = if later > 0 { self.tat.saturating_add(later) } else { 0 };
         }
@@ -160,7 +183,7 @@ impl Lease {
         let (whole, rate) = (self.origin.rate, self.share_rate());
         match conform(self.share, now, &rate, 1) {
             Ok(next) => {
-                (self.share, self.used) = (next, now);
+                (self.share, self.is_compared, self.used) = (next, false, now);
                 Ok(told(next, now, &whole, &rate))
             }
             Err(wait) => Err((wait, told(self.share, now, &whole, &rate))),

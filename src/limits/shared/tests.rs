@@ -302,27 +302,45 @@ fn a_share_begins_where_the_quota_stood() {
 }
 
 #[test]
-fn what_is_owed_is_what_would_not_have_refilled_and_is_told_once() {
+fn the_store_is_told_the_level_that_the_share_came_to_once() {
     let mut lease = lease(SECOND, 100);
     for _ in 0..50 {
         assert!(lease.take_share(2, BEGIN).is_ok());
     }
     assert!(lease.take_share(2, BEGIN).is_err());
-    assert_eq!(lease.owed(BEGIN), 50);
-    // The bucket fills by one a second; half of that is this gateway's.
-    assert_eq!(lease.owed(BEGIN + 20 * SECOND), 40);
-    assert_eq!(lease.owed(BEGIN + 1000 * SECOND), 0);
+    // This gateway's fifty, and those of the other; one a second comes back.
+    assert_eq!([0, 20, 1000].map(|later| lease.owed(BEGIN + later * SECOND)), [100, 80, 0]);
     let now = BEGIN + 20 * SECOND;
     assert_eq!(lease.order(Purpose::Probe, now).draw().owed, 0, "a probe may come late, and more than once");
+    // The level first.
+    let order = lease.order(Purpose::Lease, now);
+    assert_eq!((order.draw().owed, order.draw().lease), (0, 1));
+    lease.settle(&order, crate::store::Drawn { granted: 1, debt: 30 * SECOND }, now);
     let order = lease.order(Purpose::Settle, now);
-    assert_eq!((order.draw().owed, order.draw().lease), (40, 1));
+    assert_eq!((order.draw().owed, order.draw().lease), (50, 1));
     lease.fail(&order);
-    assert_eq!(lease.owed(now), 40);
+    assert_eq!(lease.owed(now), 50);
     let order = lease.order(Purpose::Lease, now);
     // Spent while it was on its way.
-    assert!(lease.take_share(2, now).is_ok() && lease.take_share(2, now).is_ok());
-    lease.settle(&order, crate::store::Drawn { granted: 1, debt: 41 * SECOND }, now);
-    assert_eq!(lease.owed(now), 2);
+    let later = now + 2 * SECOND;
+    assert!(lease.take_share(2, later).is_ok());
+    lease.settle(&order, crate::store::Drawn { granted: 1, debt: 79 * SECOND }, later);
+    assert_eq!(lease.owed(later), 2);
+}
+
+#[test]
+fn of_two_that_come_back_the_second_has_nothing_to_add() {
+    let store = crate::store::Drawn { granted: 0, debt: 100 * SECOND };
+    let mut lease = lease(SECOND, 100);
+    while lease.take_share(2, BEGIN).is_ok() {}
+    let order = lease.order(Purpose::Settle, BEGIN);
+    // The other was here before.
+    lease.settle(&order, store, BEGIN);
+    assert_eq!(lease.owed(BEGIN), 0);
+    let order = lease.order(Purpose::Lease, BEGIN);
+    assert_eq!((order.draw().owed, order.draw().lease), (0, 1));
+    lease.settle(&order, store, BEGIN);
+    assert!(lease.peek(BEGIN) == BEGIN + 100 * SECOND);
 }
 
 #[test]
