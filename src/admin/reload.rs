@@ -23,6 +23,7 @@ use crate::directory::Directory;
 use crate::directory::file::Followed;
 use crate::directory::https::NewSecrets;
 use crate::directory::records::Records;
+use crate::problem::quota_fields::QuotaFields;
 use crate::problem::registry::{Override, Registry};
 use crate::proxy::Gateway;
 use crate::proxy::exchange::Live;
@@ -202,7 +203,12 @@ pub fn live(metrics: &Arc<Metrics>, config: &Config) -> Live {
         (reason, Override { status, result, msg, desc })
     });
     let registry = Registry::with(reasons);
-    Live { meters: Meters::bind(metrics, &config.snapshot), snapshot: Arc::clone(&config.snapshot), registry }
+    Live {
+        meters: Meters::bind(metrics, &config.snapshot),
+        quota_fields: QuotaFields::bind(&config.snapshot),
+        snapshot: Arc::clone(&config.snapshot),
+        registry,
+    }
 }
 
 impl Admin {

@@ -93,8 +93,9 @@ impl Gateway {
                 QuotaAnswer::Admitted
             }
             Taken::Nothing { quota, retry_after, reading } => {
-                // What refuses is what the client is told of, however little else is left.
-                spending.reading = reading;
+                // What refuses is what the client is told of, however little else is left; a quota of running requests has
+                // nothing to tell.
+                spending.reading = reading.or(spending.reading);
                 QuotaAnswer::Refused { quota, retry_after }
             }
         }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+
 use crate::limits::{Reading, Running};
 use crate::policy::access::{RoleIndex, Scope};
 use crate::policy::ladder::Permit;
@@ -13,6 +15,7 @@ use crate::policy::quota::QuotaIndex;
 use crate::policy::snapshot::RealmIndex;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::table::RouteIndex;
+use crate::problem::quota_fields::{NAMES, QuotaFields};
 use crate::problem::registry::Registry;
 use crate::reason::Reason;
 use crate::store::Patience;
@@ -28,6 +31,8 @@ pub struct Live {
     pub meters: Meters,
     /// What refusals say.
     pub registry: Registry,
+    /// What clients are told of quotas.
+    pub quota_fields: QuotaFields,
 }
 
 /// Who sent a request, as far as proxies in front are trusted.
@@ -69,7 +74,8 @@ pub struct Notes {
 pub struct Spending {
     /// The quota that the client is told of.
     pub reading: Option<Reading>,
-    /// Free again when this is dropped.
+    /// Free again when this is dropped: when the answer is complete ([`Exchange::release`]), or at the latest with the
+    /// exchange, whatever became of it.
     pub running: Running,
 }
 
@@ -148,6 +154,21 @@ impl Exchange {
             body_received: 0,
             _counted: counted,
         }
+    }
+
+    /// The fields that tell the client of its tightest quota; none where it was not charged.
+    #[must_use]
+    pub fn quota_fields(&self) -> Option<[(&'static str, HeaderValue); 2]> {
+        let (realm, Reading { quota, remaining, more_in }) = self.notes.realm.zip(self.spending.reading)?;
+        let [policy, standing] = self.live.quota_fields.told(realm, quota, remaining, more_in)?;
+        let [policy_name, standing_name] = NAMES;
+        Some([(policy_name, policy), (standing_name, standing)])
+    }
+
+    /// Runs no more: frees what it occupied. Called before the last bytes of an answer leave, so that a client that waits
+    /// for each answer never runs into a request of its own that has just ended.
+    pub fn release(&mut self) {
+        drop(std::mem::take(&mut self.spending.running));
     }
 
     /// Notes why it ends short of success. The first reason stays: it is the one that the client is told.

@@ -98,7 +98,7 @@ impl Gateway {
             Destination::Logout => self.log_out(exchange, &permit).await,
         };
         match reply {
-            Ok(reply) => respond::answer(session, &reply, body, false).await?,
+            Ok(reply) => respond::answer(session, exchange, &reply, body, false).await?,
             Err(Halt::Refuse(problem, cause)) => respond::refuse(session, exchange, &problem, cause, body).await?,
             Err(Halt::Gone(error)) => return Err(error),
         }
