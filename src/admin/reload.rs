@@ -23,12 +23,10 @@ use crate::directory::Directory;
 use crate::directory::file::Followed;
 use crate::directory::https::NewSecrets;
 use crate::directory::records::Records;
-use crate::problem::quota_fields::QuotaFields;
 use crate::problem::registry::{Override, Registry};
 use crate::proxy::Gateway;
 use crate::proxy::exchange::Live;
 use crate::telemetry::access_log::timestamp;
-use crate::telemetry::meters::Meters;
 use crate::telemetry::metrics::Metrics;
 
 /// Accounts that a reload read, for the task that follows their file.
@@ -203,12 +201,7 @@ pub fn live(metrics: &Arc<Metrics>, config: &Config) -> Live {
         (reason, Override { status, result, msg, desc })
     });
     let registry = Registry::with(reasons);
-    Live {
-        meters: Meters::bind(metrics, &config.snapshot),
-        quota_fields: QuotaFields::bind(&config.snapshot),
-        snapshot: Arc::clone(&config.snapshot),
-        registry,
-    }
+    Live::bind(metrics, Arc::clone(&config.snapshot), registry)
 }
 
 impl Admin {

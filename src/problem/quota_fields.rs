@@ -101,7 +101,9 @@ mod tests {
     #[test]
     fn another_parser_reads_every_number_as_it_was_meant() {
         let field = QuotaField::new("a", &HOURLY).unwrap();
-        for (remaining, more_in) in [(0, 1), (1, 0), (9, 10), (10, 99), (4_294_967_295, 2_592_000), (100, 1_000_000_000)] {
+        for (remaining, more_in) in
+            [(0, 1), (1, 0), (9, 10), (10, 99), (4_294_967_295, 2_592_000), (100, 1_000_000_000)]
+        {
             let value = field.standing(remaining, more_in).unwrap();
             let list = Parser::parse_list(value.as_bytes()).unwrap();
             let [ListEntry::Item(item)] = &list[..] else { panic!("{list:?}") };

@@ -20,7 +20,7 @@ use crate::problem::registry::Registry;
 use crate::reason::Reason;
 use crate::store::Patience;
 use crate::telemetry::meters::Meters;
-use crate::telemetry::metrics::Counted;
+use crate::telemetry::metrics::{Counted, Metrics};
 use crate::telemetry::request_id::RequestId;
 
 /// One policy snapshot with what is bound to it. A request sees exactly one.
@@ -33,6 +33,15 @@ pub struct Live {
     pub registry: Registry,
     /// What clients are told of quotas.
     pub quota_fields: QuotaFields,
+}
+
+impl Live {
+    /// Binds to a snapshot what requests need beside it.
+    #[must_use]
+    pub fn bind(metrics: &Arc<Metrics>, snapshot: Arc<Snapshot>, registry: Registry) -> Self {
+        let (meters, quota_fields) = (Meters::bind(metrics, &snapshot), QuotaFields::bind(&snapshot));
+        Self { snapshot, meters, registry, quota_fields }
+    }
 }
 
 /// Who sent a request, as far as proxies in front are trusted.
