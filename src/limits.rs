@@ -2,23 +2,27 @@
 //!
 //! Called by `proxy` with the charges that `policy` worked out; what too little left means for a request is decided there.
 //! Local quotas are counted in `table`, running requests in `in_flight`, quotas that all gateways share in `shared`, which
-//! leases cells from the store. An operator's edit cannot mix up counters: each belongs to its quota's mark.
+//! leases cells from the store; `spent` takes of all of them or undoes it. An operator's edit cannot mix up counters: each belongs to its quota's mark.
 
 mod bucket;
 mod in_flight;
 mod key;
 mod shared;
+mod spent;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use self::in_flight::InFlight;
 pub use self::in_flight::Running;
-use self::key::{Key, Keys};
-use self::shared::{Drawn, Shared, Wanted};
+use self::key::Keys;
+use self::shared::Shared;
+use self::spent::Spent;
 use self::table::Table;
-use crate::policy::quota::{Charge, Charges, Limit, MAX_CHARGES, QuotaIndex};
+use crate::policy::quota::{Charge, Charges, Limit, QuotaIndex};
 use crate::store::{Patience, Store};
 
 /// The most keys that local quotas keep apart in one gateway.
@@ -128,7 +132,7 @@ impl Limits {
         Self {
             keys: Keys::new(),
             local: Table::new(MAX_KEYS),
-            in_flight: Arc::default(),
+            in_flight: Arc::new(InFlight::new()),
             shared: Shared::new(store),
             clock,
         }
@@ -141,12 +145,17 @@ impl Limits {
         patience: &Patience,
         note: impl Fn(QuotaIndex, Said) + Sync,
     ) -> Taken {
-        let mut spent = Spent::new(self);
-        if let Err(refusal) = spent.take_shared(charges, patience).await {
-            return refusal.told(&note);
+        let mut now = self.now();
+        let mut spent = Spent::new(self, charges);
+        let missing = spent.take_leased(now);
+        if !missing.is_empty() {
+            if let Err(refusal) = spent.draw(&missing, now, patience).await {
+                return refusal.told(&note);
+            }
+            now = self.now();
         }
-        match spent.take_local(charges) {
-            Ok(running) => Taken::All { reading: spent.keep(charges, &note), running },
+        match spent.take_local(now) {
+            Ok(running) => Taken::All { reading: spent.keep(now, &note), running },
             Err(refusal) => refusal.told(&note),
         }
     }
@@ -167,13 +176,19 @@ impl Limits {
                     }
                 }
                 Limit::Rate(rate) => {
-                    let tat = if rate.shared { self.shared.peek(key) } else { self.local.read(key) };
+                    let tat = if rate.shared { self.shared.peek(key) } else { self.local.read(key, now) };
                     let wait = bucket::conform(tat, now, &rate, 1).err().unwrap_or(0);
                     Standing { quota: charge.index, remaining: bucket::remaining(tat, now, &rate), wait }
                 }
             }
         };
         charges.iter().map(peek).collect()
+    }
+
+    /// How many buckets of local quotas there are.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.local.len()
     }
 
     /// Keeps counters bounded, gives back what was leased and not used, and says that this gateway lives. Never returns.
@@ -209,183 +224,6 @@ pub struct Standing {
     pub remaining: u32,
     /// Nanoseconds until there is enough for one request.
     pub wait: u64,
-}
-
-/// Why nothing was taken.
-struct Refusal {
-    quota: QuotaIndex,
-    /// Nanoseconds.
-    wait: u64,
-    reading: Option<Reading>,
-    said: Said,
-}
-
-impl Refusal {
-    fn told(self, note: &impl Fn(QuotaIndex, Said)) -> Taken {
-        note(self.quota, self.said);
-        let retry_after = seconds(self.wait).max(1);
-        Taken::Nothing { quota: self.quota, retry_after, reading: self.reading }
-    }
-
-    /// Of two, the one that has to be waited for longest: who heeds it meets the other no more.
-    fn longer(self, other: Option<Self>) -> Self {
-        match other {
-            Some(other) if other.wait > self.wait => other,
-            Some(_) | None => self,
-        }
-    }
-}
-
-/// What was taken for one charge.
-#[derive(Clone, Copy)]
-enum Taking {
-    Local(Key, u64),
-    /// A leased cell.
-    Cell(Key),
-    /// Of the node's own share.
-    Share(Key, u64),
-}
-
-/// What was taken so far; undone when it is dropped, unless it is kept.
-struct Spent<'l> {
-    limits: &'l Limits,
-    /// By the place of the charge, with the bucket's state after it.
-    taken: [Option<(Taking, u64)>; MAX_CHARGES],
-}
-
-impl<'l> Spent<'l> {
-    const fn new(limits: &'l Limits) -> Self {
-        Self { limits, taken: [None; MAX_CHARGES] }
-    }
-
-    /// Takes of the quotas that all gateways share: of the lease, and what is missing from the store.
-    async fn take_shared(&mut self, charges: &Charges<'_>, patience: &Patience) -> Result<(), Refusal> {
-        let shared = |charge: &Charge<'_>| match charge.quota.limit {
-            Limit::Rate(rate) if rate.shared => Some(rate),
-            Limit::Rate(_) | Limit::InFlight(_) => None,
-        };
-        let mut missing = Vec::new();
-        for (place, charge) in charges.iter().enumerate() {
-            let Some(rate) = shared(charge) else { continue };
-            let key = self.limits.keys.of(charge);
-            match self.limits.shared.take_leased(key, self.limits.now()) {
-                Some(tat) => self.taken[place] = Some((Taking::Cell(key), tat)),
-                None => missing.push(Wanted { place, key, realm: charges.realm, charge: *charge, rate }),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        // Who is refused here does not get to make the gateway ask the store.
-        if let Some(refusal) = self.limits.refused_here(charges) {
-            return Err(refusal);
-        }
-        match self.limits.shared.draw(&missing, || self.limits.now(), patience).await {
-            Drawn::Cells(tats) => {
-                for (wanted, tat) in missing.iter().zip(tats) {
-                    self.taken[wanted.place] = Some((Taking::Cell(wanted.key), tat));
-                }
-                Ok(())
-            }
-            Drawn::Share(tats) => {
-                for (wanted, tat) in missing.iter().zip(tats) {
-                    self.taken[wanted.place] = Some((Taking::Share(wanted.key, wanted.rate.interval), tat));
-                }
-                Ok(())
-            }
-            Drawn::Refused { which, wait, tat, on_share } => {
-                let Wanted { charge, rate, .. } = &missing[which.min(missing.len() - 1)];
-                let reading = Some(bucket::reading(charge.index, tat, self.limits.now(), rate));
-                let said = if on_share { Said::RefusedOnShare } else { Said::Refused };
-                Err(Refusal { quota: charge.index, wait, reading, said })
-            }
-        }
-    }
-
-    /// Takes of this gateway's own quotas, running requests last.
-    fn take_local(&mut self, charges: &Charges<'_>) -> Result<Running, Refusal> {
-        let (limits, now) = (self.limits, self.limits.now());
-        for (place, charge) in charges.iter().enumerate() {
-            let Limit::Rate(rate) = charge.quota.limit else { continue };
-            if rate.shared {
-                continue;
-            }
-            let key = limits.keys.of(charge);
-            match limits.local.take(key, &rate, now) {
-                Ok(tat) => self.taken[place] = Some((Taking::Local(key, rate.interval), tat)),
-                Err(wait) => {
-                    let reading = Some(bucket::reading(charge.index, limits.local.read(key), now, &rate));
-                    let refusal = Refusal { quota: charge.index, wait, reading, said: Said::Refused };
-                    return Err(refusal.longer(limits.refused_here(charges)));
-                }
-            }
-        }
-        let mut running = Running::default();
-        for charge in charges.iter() {
-            let Limit::InFlight(most) = charge.quota.limit else { continue };
-            if !running.add(&limits.in_flight, limits.keys.of(charge), most) {
-                return Err(Refusal { quota: charge.index, wait: 1, reading: None, said: Said::Refused });
-            }
-        }
-        Ok(running)
-    }
-
-    /// Takes for good; gives the tightest quota's reading.
-    fn keep(mut self, charges: &Charges<'_>, note: &impl Fn(QuotaIndex, Said)) -> Option<Reading> {
-        let now = self.limits.now();
-        let mut tightest: Option<Reading> = None;
-        for (charge, taken) in charges.iter().zip(std::mem::take(&mut self.taken)) {
-            let on_share = matches!(taken, Some((Taking::Share(..), _)));
-            note(charge.index, if on_share { Said::AdmittedOnShare } else { Said::Admitted });
-            if let (Limit::Rate(rate), Some((_, tat))) = (&charge.quota.limit, taken) {
-                let reading = bucket::reading(charge.index, tat, now, rate);
-                tightest = Some(tightest.map_or(reading, |known| known.tighter(reading)));
-            }
-        }
-        tightest
-    }
-}
-
-impl Drop for Spent<'_> {
-    fn drop(&mut self) {
-        for (taking, _) in self.taken.iter().flatten() {
-            match taking {
-                Taking::Local(key, interval) => self.limits.local.refund(*key, *interval),
-                Taking::Cell(key) => self.limits.shared.put_back(*key),
-                Taking::Share(key, interval) => self.limits.shared.refund_share(*key, *interval),
-            }
-        }
-    }
-}
-
-impl Limits {
-    /// The local quota that has to be waited for longest, if one has too little.
-    fn refused_here(&self, charges: &Charges<'_>) -> Option<Refusal> {
-        let now = self.now();
-        let mut longest: Option<Refusal> = None;
-        for charge in charges.iter() {
-            let key = self.keys.of(charge);
-            let refusal = match charge.quota.limit {
-                Limit::Rate(rate) if rate.shared => None,
-                Limit::Rate(rate) => {
-                    let tat = self.local.read(key);
-                    bucket::conform(tat, now, &rate, 1).err().map(|wait| {
-                        let reading = Some(bucket::reading(charge.index, tat, now, &rate));
-                        Refusal { quota: charge.index, wait, reading, said: Said::Refused }
-                    })
-                }
-                Limit::InFlight(most) if self.in_flight.running(key) >= most => {
-                    Some(Refusal { quota: charge.index, wait: 1, reading: None, said: Said::Refused })
-                }
-                Limit::InFlight(_) => None,
-            };
-            longest = match refusal {
-                Some(refusal) => Some(refusal.longer(longest)),
-                None => longest,
-            };
-        }
-        longest
-    }
 }
 
 /// Nanoseconds in whole seconds, rounded up.

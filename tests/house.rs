@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("store", 3),
     ("config", 4),
     ("directory", 5),
+    ("limits", 5),
     ("upstream", 5),
     ("identity", 6),
     ("proxy", 7),

@@ -1,24 +1,82 @@
 //! Requests that run: how many under a key, released when the last thing that knows of the request is dropped.
+//!
+//! `limits` counts them up when a request passes; the shell holds what was occupied until the request is over, however it
+//! ends. Memory is bounded by what runs: a count of nothing is forgotten at once.
 
-use std::collections::HashMap;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::key::Key;
 
+/// Requests of different keys rarely meet in one of so many.
+const SHARDS: usize = 64;
+
+/// So much of a shard's memory is kept, however little runs.
+const KEPT: usize = 64;
+
 /// How many run, by key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct InFlight {
-    running: Mutex<HashMap<Key, u32>>,
+    shards: Box<[Mutex<HashTable<Count>>]>,
+}
+
+#[derive(Debug)]
+struct Count {
+    hash: [u64; 2],
+    /// At least 1.
+    running: u32,
 }
 
 impl InFlight {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, u32>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    fn lock(&self, key: Key) -> MutexGuard<'_, HashTable<Count>> {
+        // The table uses the other half of the hash.
+        let shard = &self.shards[key.hash[1] as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn running(&self, key: Key) -> u32 {
-        self.lock().get(&key).copied().unwrap_or(0)
+        self.lock(key).find(place_of(key), |count| count.hash == key.hash).map_or(0, |count| count.running)
     }
+
+    /// One more, if fewer than `most` run.
+    fn begin(&self, key: Key, most: u32) -> bool {
+        let mut counts = self.lock(key);
+        match counts.entry(place_of(key), |count| count.hash == key.hash, place) {
+            Entry::Occupied(mut known) if known.get().running < most => known.get_mut().running += 1,
+            Entry::Vacant(free) if most > 0 => drop(free.insert(Count { hash: key.hash, running: 1 })),
+            Entry::Occupied(_) | Entry::Vacant(_) => return false,
+        }
+        true
+    }
+
+    fn end(&self, key: Key) {
+        let mut counts = self.lock(key);
+        let Ok(mut count) = counts.find_entry(place_of(key), |count| count.hash == key.hash) else { return };
+        if count.get().running > 1 {
+            count.get_mut().running -= 1;
+            return;
+        }
+        count.remove();
+        if counts.capacity() > KEPT.max(4 * counts.len()) {
+            let most = 2 * counts.len();
+            counts.shrink_to(most, place);
+        }
+    }
+}
+
+fn place(count: &Count) -> u64 {
+    count.hash[0]
+}
+
+const fn place_of(key: Key) -> u64 {
+    key.hash[0]
 }
 
 /// What one request occupies; free again when this is dropped.
@@ -28,16 +86,11 @@ pub struct Running(Vec<(Arc<InFlight>, Key)>);
 impl Running {
     /// Whether there was room.
     pub(super) fn add(&mut self, counters: &Arc<InFlight>, key: Key, most: u32) -> bool {
-        {
-            let mut running = counters.lock();
-            let count = running.entry(key).or_insert(0);
-            if *count >= most {
-                return false;
-            }
-            *count += 1;
+        let begun = counters.begin(key, most);
+        if begun {
+            self.0.push((Arc::clone(counters), key));
         }
-        self.0.push((Arc::clone(counters), key));
-        true
+        begun
     }
 
     /// Occupies what the other does, too.
@@ -48,12 +101,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for (counters, key) in &self.0 {
-            let mut running = counters.lock();
-            match running.get_mut(key) {
-                Some(count) if *count > 1 => *count -= 1,
-                Some(_) | None => drop(running.remove(key)),
-            }
+        for (counters, key) in mem::take(&mut self.0) {
+            counters.end(key);
         }
     }
 }

@@ -1,9 +1,15 @@
-//! What a charge is counted under: 128 bits, of a hash that outsiders cannot foresee.
+//! What a charge is counted under: 128 bits, of a keyed hash that outsiders cannot foresee.
 //!
-//! An attacker who chooses e-mails or addresses cannot aim at another's bucket or at one place of a table. Not used
-//! towards the store, where all gateways have to find the same key.
+//! Made once per charge by `limits`; the tables find by it. An attacker who chooses e-mails or addresses cannot aim at
+//! another's bucket or at one place of a table: the secret is random, and each process has its own. Not used towards the
+//! store, where all gateways have to find the same key.
 
-use crate::policy::quota::{Charge, Subject};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::IpAddr;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+
+use crate::policy::quota::{Charge, Charges, MAX_CHARGES, Subject};
 
 /// One bucket of one quota in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,30 +20,56 @@ pub(super) struct Key {
     pub hash: [u64; 2],
 }
 
+impl Key {
+    /// No bucket's.
+    const NONE: Self = Self { mark: 0, hash: [0; 2] };
+
+    /// The one bucket of its quota for all subjects that no room is left for.
+    pub(super) const fn overflow(self) -> Self {
+        Self { mark: self.mark, hash: [self.mark, 0] }
+    }
+}
+
 /// Makes keys.
 pub(super) struct Keys {
-    secret: [u64; 2],
+    secret: SipHasher13,
 }
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Self { secret: [getrandom::u64().unwrap_or(0), getrandom::u64().unwrap_or(0)] }
+        // Where the system has no random numbers at hand, the standard library finds some or ends the process.
+        let random = || getrandom::u64().unwrap_or_else(|_| RandomState::new().hash_one(0));
+        Self { secret: SipHasher13::new_with_keys(random(), random()) }
     }
 
     pub(super) fn of(&self, charge: &Charge<'_>) -> Key {
-        use std::hash::{BuildHasher as _, Hasher as _};
-        let hash = |half: u64| {
-            let mut hasher = foldhash::fast::FixedState::with_seed(half).build_hasher();
-            hasher.write_u64(charge.quota.mark);
-            match charge.subject {
-                Subject::Account(text) | Subject::Login(text) | Subject::Route(text) => hasher.write(text.as_bytes()),
-                Subject::Network(std::net::IpAddr::V4(address)) => hasher.write(&address.octets()),
-                Subject::Network(std::net::IpAddr::V6(address)) => hasher.write(&address.octets()),
-                Subject::Realm => {}
-                Subject::Upstream(index) => hasher.write_u16(index.0),
-            }
-            hasher.finish()
-        };
-        Key { mark: charge.quota.mark, hash: self.secret.map(hash) }
+        let mut hasher = self.secret;
+        hasher.write_u64(charge.quota.mark);
+        // Each subject begins with its kind and comes last, so no two of them are written alike.
+        match charge.subject {
+            Subject::Account(id) => write(&mut hasher, 0, id.as_bytes()),
+            Subject::Login(email) => write(&mut hasher, 1, email.as_bytes()),
+            Subject::Route(name) => write(&mut hasher, 2, name.as_bytes()),
+            Subject::Network(IpAddr::V4(address)) => write(&mut hasher, 3, &address.octets()),
+            Subject::Network(IpAddr::V6(address)) => write(&mut hasher, 4, &address.octets()),
+            Subject::Realm => write(&mut hasher, 5, &[]),
+            Subject::Upstream(index) => write(&mut hasher, 6, &index.0.to_le_bytes()),
+        }
+        let hash = hasher.finish128();
+        Key { mark: charge.quota.mark, hash: [hash.h1, hash.h2] }
     }
+
+    /// By the places of the charges.
+    pub(super) fn of_all(&self, charges: &Charges<'_>) -> [Key; MAX_CHARGES] {
+        let mut keys = [Key::NONE; MAX_CHARGES];
+        for (key, charge) in keys.iter_mut().zip(charges.iter()) {
+            *key = self.of(charge);
+        }
+        keys
+    }
+}
+
+fn write(hasher: &mut SipHasher13, kind: u8, subject: &[u8]) {
+    hasher.write_u8(kind);
+    hasher.write(subject);
 }

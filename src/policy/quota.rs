@@ -188,6 +188,16 @@ pub struct Charges<'a> {
 }
 
 impl<'a> Charges<'a> {
+    /// The first [`MAX_CHARGES`] of these.
+    #[must_use]
+    pub fn of(realm: &'a str, charges: impl IntoIterator<Item = Charge<'a>>) -> Self {
+        let mut list = [None; MAX_CHARGES];
+        for (slot, charge) in list.iter_mut().zip(charges) {
+            *slot = Some(charge);
+        }
+        Self { realm, list }
+    }
+
     /// In the order of the policy.
     pub fn iter(&self) -> impl Iterator<Item = &Charge<'a>> {
         self.list.iter().map_while(Option::as_ref)
