@@ -135,7 +135,8 @@ pub fn refusal(facts: &Facts<'_>, denial: Denial) -> (Problem, &'static str) {
     (Problem { reason: denial.reason, hint: denial.hint, challenge }, denial.cause)
 }
 
-fn notes(facts: &Facts<'_>, decision: &Decision) -> Notes {
+/// What became known of a request.
+pub(super) fn notes(facts: &Facts<'_>, decision: &Decision) -> Notes {
     let mut notes = Notes { realm: facts.place.realm.map(|(index, _)| index), ..Notes::default() };
     if let Spot::Route(index, ..) = facts.place.spot {
         notes.route = Some(index);

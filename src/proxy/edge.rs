@@ -17,16 +17,13 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Gateway;
-use super::admit::refusal;
-use super::finish::{LoggedHead, LoggedReply, app_type_token};
+use super::finish::{LoggedHead, LoggedReply};
 use super::hooks::Carrier;
-use super::intake;
 use super::raw_head::{Progress, RawHead, progress};
 use super::respond::{DRAIN_BYTES, DRAIN_TIME};
+use super::turnstile::Turned;
 use crate::config::settings::Limits;
-use crate::policy::decision::Denial;
-use crate::policy::facts::{Facts, Fault, Fields, RequestHead};
-use crate::policy::ladder::{Decision, decide};
+use crate::policy::facts::{Fault, Fields, RequestHead};
 use crate::problem::envelope::Reply;
 use crate::reason::Reason;
 
@@ -113,30 +110,20 @@ impl Edge {
         Self { gateway, carrier: Arc::new(carrier) }
     }
 
-    /// Answers a head that is refused, and closes unless `keep`. Whether the connection goes on.
-    async fn refuse(&self, io: &mut Stream, head: &RawHead, fault: Fault, peer: IpAddr, keep: bool) -> bool {
-        let gateway = &self.gateway;
-        let mut exchange = gateway.begin();
-        exchange.sender = intake::sender(peer, head, &gateway.trusted_proxies);
-        exchange.request_id = intake::request_id(&exchange.sender, head);
-        let mut judged = RequestHead::read(head.method(), head.target(), head, exchange.sender.client);
-        judged.fault = Some(fault);
-        let snapshot = Arc::clone(&exchange.live.snapshot);
-        let facts = Facts::new(&judged, &snapshot);
-        let denial = match decide(&facts) {
-            Decision::Deny(denial) => denial,
-            Decision::Permit(_) | Decision::Ask(_) => Denial::new(Reason::Internal, "a fault was not refused"),
-        };
-        let (problem, cause) = refusal(&facts, denial);
-        exchange.fail(problem.reason, cause);
-        let reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
+    /// Answers a request that is refused, and closes unless `keep`. Whether the connection goes on.
+    async fn refuse(&self, io: &mut Stream, head: &RawHead, turned: Turned<'_>, keep: bool) -> bool {
+        let (gateway, Turned { exchange, problem, app_type }) = (&self.gateway, turned);
+        let mut reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
+        for (name, value) in exchange.quota_fields().into_iter().flatten() {
+            reply.headers.push((name, value.to_str().unwrap_or_default().to_owned()));
+        }
         let body = if head.method() == "HEAD" { &[][..] } else { &reply.body };
         let written = write(io, &reply, body, keep, gateway.bounds.body_timeout).await;
         let logged = LoggedHead {
             version: if head.http_10 { "HTTP/1.0" } else { "HTTP/1.1" },
             method: head.method(),
             path: loggable_path(head.target()),
-            app_type: app_type_token(judged.app_type),
+            app_type,
             user_agent: head.first("user-agent").and_then(|value| std::str::from_utf8(value).ok()),
         };
         let status = written.then_some(reply.status);
@@ -146,6 +133,18 @@ impl Edge {
             linger(io).await;
         }
         keep && written
+    }
+
+    /// Whether a request is refused here, and the length of the body that it then owes; see [`owed_body`].
+    fn turned<'h>(&self, head: &'h RawHead, peer: IpAddr) -> Option<(Turned<'h>, Option<u64>)> {
+        match RequestHead::read(head.method(), head.target(), head, peer).fault {
+            Some(fault) => Some((self.gateway.turn_away(head, fault, peer), owed_body(head, fault.reason))),
+            None => {
+                // What is hard to read past is left to the carrier.
+                let owed = owed_body(head, Reason::QuotaExceeded)?;
+                self.gateway.over_quota(head, peer).map(|turned| (turned, Some(owed)))
+            }
+        }
     }
 
     /// Reads past a refused request: its head, and its body when that is short and comes soon.
@@ -169,12 +168,12 @@ impl Edge {
 
 /// The length of the body that a refused request still owes; `None` when the connection cannot go on,
 /// because where the next request starts is not beyond doubt.
-fn owed_body(head: &RawHead, fault: Fault) -> Option<u64> {
+fn owed_body(head: &RawHead, reason: Reason) -> Option<u64> {
     let count = |name: &str| head.values(name).count();
     let hosts = head.values("host").count() == 1;
     let host = head.first("host").and_then(|host| std::str::from_utf8(host).ok());
     let stays = head.values("connection").all(|value| value.eq_ignore_ascii_case(b"keep-alive"));
-    let readable = fault.reason == Reason::RequestMalformed
+    let readable = matches!(reason, Reason::RequestMalformed | Reason::QuotaExceeded)
         && !head.http_10
         && hosts
         && host.is_some_and(crate::policy::uri::is_host)
@@ -280,12 +279,12 @@ impl HttpServerApp for Edge {
             match arrive(limits, &mut io, &mut bytes, &mut head, shutdown.clone()).await {
                 Arrival::Gone => return None,
                 Arrival::Refused(fault) => {
-                    self.refuse(&mut io, &head, fault, peer, false).await;
+                    self.refuse(&mut io, &head, self.gateway.turn_away(&head, fault, peer), false).await;
                     return None;
                 }
                 Arrival::Head => {}
             }
-            let Some(fault) = RequestHead::read(head.method(), head.target(), &head, peer).fault else {
+            let Some((turned, owed)) = self.turned(&head, peer) else {
                 let mut session = ServerSession::new_http1(io);
                 session.set_keepalive(keepalive);
                 session.set_keepalive_reuses_remaining(reuses);
@@ -293,8 +292,7 @@ impl HttpServerApp for Edge {
                 session.set_pipelined_prefix(in_origin_form(bytes, &head));
                 return self.carrier.process_new_http(session, shutdown).await;
             };
-            let owed = owed_body(&head, fault);
-            let goes_on = self.refuse(&mut io, &head, fault, peer, owed.is_some()).await;
+            let goes_on = self.refuse(&mut io, &head, turned, owed.is_some()).await;
             if !goes_on {
                 return None;
             }

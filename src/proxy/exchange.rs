@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::turnstile::charges_arrivals;
 use crate::limits::{Reading, Running};
 use crate::policy::access::{RoleIndex, Scope};
 use crate::policy::ladder::Permit;
@@ -33,6 +34,8 @@ pub struct Live {
     pub registry: Registry,
     /// What clients are told of quotas.
     pub quota_fields: QuotaFields,
+    /// Whether any request can be charged on arrival.
+    pub charges_arrivals: bool,
 }
 
 impl Live {
@@ -40,7 +43,8 @@ impl Live {
     #[must_use]
     pub fn bind(metrics: &Arc<Metrics>, snapshot: Arc<Snapshot>, registry: Registry) -> Self {
         let (meters, quota_fields) = (Meters::bind(metrics, &snapshot), QuotaFields::bind(&snapshot));
-        Self { snapshot, meters, registry, quota_fields }
+        let charges_arrivals = charges_arrivals(snapshot.realms());
+        Self { snapshot, meters, registry, quota_fields, charges_arrivals }
     }
 }
 
