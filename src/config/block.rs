@@ -27,7 +27,9 @@ impl<'i> Block<'i> {
         let (root, errors) = DeTable::parse_recoverable(&source.text);
         for error in &errors {
             let span = error.span().unwrap_or(0..0);
-            faults.fault(source, span, format!("not TOML: {}", error.message()), "");
+            let twice = error.message() == "duplicate key";
+            let hint = if twice { "it stands further up already" } else { "" };
+            faults.fault(source, span, format!("not TOML: {}", error.message()), hint);
         }
         errors.is_empty().then(|| Self {
             source: Arc::clone(source),

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use toml::Spanned;
 
 use super::block::Block;
+use super::compile_charges::Payer;
 use super::compile_quota::Quotas;
 use super::compile_route::Defaults;
 use super::diag::{Faults, Source, suggest};
 use super::gateway_file::network;
-use super::policy_file::{PolicyTest, RawFixture, RawLogin, RawRealm, RawRoute, RawTest};
+use super::policy_file::{PolicyTest, RawFixture, RawLogin, RawQuota, RawRealm, RawRoute, RawTest};
 use super::settings::{Limits, Upstream};
 use crate::policy::access::{MAX_ROLES, RoleIndex};
 use crate::policy::credential::Schemes;
@@ -44,6 +45,8 @@ pub(super) struct Compiler<'s> {
     pub source: &'s Arc<Source>,
     pub around: &'s Surroundings<'s>,
     pub quotas: Quotas,
+    /// A table that could not be read may name quotas too.
+    pub unread: bool,
 }
 
 /// Reads and compiles one policy file.
@@ -59,7 +62,7 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
         return None;
     };
     let realm_span = block.span();
-    let mut compiler = Compiler { source, around, quotas: Quotas::new() };
+    let mut compiler = Compiler { source, around, quotas: Quotas::new(), unread: false };
     let quotas = root.take_named("quota", faults);
     let login = root.take_table("login", faults);
     let routes = root.take_tables("route", faults);
@@ -69,6 +72,10 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
 
     let Some((mut realm, mut defaults)) = compiler.realm(block, faults) else {
         // Without a realm nothing can be compiled, but each table can still be read.
+        for (_, block) in quotas {
+            block.read::<RawQuota>(faults);
+        }
+        login.and_then(|block| block.read::<RawLogin>(faults));
         for block in routes {
             block.read::<RawRoute>(faults);
         }
@@ -78,7 +85,7 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
         return None;
     };
     compiler.read_quotas(quotas, &mut realm, faults);
-    let charged = compiler.use_quotas(&defaults.quotas, &realm, faults);
+    let charged = compiler.charged(&defaults.quotas, &Payer::Realm, &realm, faults);
     defaults.address_quota = charged.per_address;
     realm.charged = charged.indexes;
     if routes.is_empty() {
@@ -92,11 +99,13 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
     for block in routes {
         let line = block.line();
         let span = block.span();
-        if let Some(raw) = block.read::<RawRoute>(faults) {
-            let (name, matches) = (raw.name.clone(), raw.matches.span());
-            if let Some(route) = compiler.route(raw, span, line, &realm, &defaults, faults) {
-                compiler.add_route(&mut realm, route, name.span(), matches, faults);
-            }
+        let Some(raw) = block.read::<RawRoute>(faults) else {
+            compiler.unread = true;
+            continue;
+        };
+        let (name, matches) = (raw.name.clone(), raw.matches.span());
+        if let Some(route) = compiler.route(raw, span, line, &realm, &defaults, faults) {
+            compiler.add_route(&mut realm, route, name.span(), matches, faults);
         }
     }
     compiler.login(login, &mut realm, &defaults, faults);
@@ -215,8 +224,11 @@ impl Compiler<'_> {
         };
         let line = block.line();
         let span = block.span();
-        let Some(raw) = block.read::<RawLogin>(faults) else { return };
-        let quotas = self.use_quotas(&raw.quotas, realm, faults);
+        let Some(raw) = block.read::<RawLogin>(faults) else {
+            self.unread = true;
+            return;
+        };
+        let quotas = self.charged(&raw.quotas, &Payer::Login, realm, faults);
         if !quotas.per_address && !defaults.address_quota {
             let hint = "anybody may try passwords as fast as the gateway can check them";
             faults.warn(self.source, span.clone(), "the login has no quota per address", hint);

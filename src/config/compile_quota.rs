@@ -1,6 +1,6 @@
-//! The quotas of one policy file, and who names them.
+//! `[quota.NAME]`, compiled: who has an allowance, and how much.
 //!
-//! Called by `compile` and `compile_route` only.
+//! Called by `compile` only. Who names a quota, and whether it can be charged there, is `compile_charges`'s business.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,30 +13,21 @@ use super::block::Block;
 use super::compile::Compiler;
 use super::diag::{Faults, suggest};
 use super::policy_file::RawQuota;
-use super::value::Rate as WrittenRate;
 use crate::policy::quota::{Limit, Per, Quota, QuotaIndex, Rate};
 use crate::policy::route::{Location, Realm};
 
 /// A quota of the file, and whether anybody names it.
 pub(super) struct QuotaUse {
-    span: Range<usize>,
-    used: bool,
+    pub span: Range<usize>,
+    pub used: bool,
     /// `None` where it has faults of its own.
-    index: Option<QuotaIndex>,
+    pub index: Option<QuotaIndex>,
 }
 
 /// The quotas of the file by name.
 pub(super) type Quotas = BTreeMap<String, QuotaUse>;
 
-/// What one `quotas = […]` names.
-#[derive(Default)]
-pub(super) struct Named {
-    pub indexes: Vec<QuotaIndex>,
-    /// One of them is per address.
-    pub per_address: bool,
-}
-
-/// Why a rate cannot be counted.
+/// Counters of shared quotas are kept so long at most; the numbers of any store can hold it.
 const LONGEST_REFILL: Duration = Duration::from_secs(30 * 86_400);
 
 impl Compiler<'_> {
@@ -49,15 +40,15 @@ impl Compiler<'_> {
         for (name, block) in blocks {
             let (span, line) = (block.span(), block.line());
             self.label(&name, "a quota's name", faults);
-            let raw = block.read::<RawQuota>(faults);
-            let unreadable = raw.is_none();
-            let quota = raw.and_then(|raw| self.quota(name.get_ref(), raw, (span, line), realm, faults));
+            let quota = block
+                .read::<RawQuota>(faults)
+                .and_then(|raw| self.quota(name.get_ref(), &raw, (span, line), realm, faults));
             let index = quota.and_then(|quota| {
                 let index = u16::try_from(realm.quotas.len()).ok().map(QuotaIndex);
                 realm.quotas.push(quota);
                 index
             });
-            let entry = QuotaUse { span: name.span(), used: unreadable, index };
+            let entry = QuotaUse { span: name.span(), used: false, index };
             self.quotas.insert(name.into_inner(), entry);
         }
     }
@@ -65,15 +56,20 @@ impl Compiler<'_> {
     fn quota(
         &self,
         name: &str,
-        raw: RawQuota,
+        raw: &RawQuota,
         (span, line): (Range<usize>, u32),
         realm: &Realm,
         faults: &mut Faults,
     ) -> Option<Quota> {
         let per = self.per(&raw.per, realm, faults);
-        let limit = self.limit(&raw, span, faults);
+        let limit = self.limit(raw, span, faults);
         let (per, limit) = (per?, limit?);
-        let written = written(&raw, &limit);
+        if let (Per::Upstream, Some(rate)) = (&per, &raw.rate) {
+            let hint = "per = \"upstream\" goes with in_flight; a rate can be per \"route\" or \"realm\"";
+            faults.fault(self.source, rate.span(), "a quota per upstream bounds running requests, not a rate", hint);
+            return None;
+        }
+        let written = written(raw, &limit);
         let location = Location { file: self.source.name.as_str().into(), line };
         let mark = mark(&[&realm.name, name, per.name(), &written]);
         Some(Quota { name: name.into(), location, per, limit, written: written.into(), mark })
@@ -81,77 +77,72 @@ impl Compiler<'_> {
 
     fn per(&self, per: &Spanned<String>, realm: &Realm, faults: &mut Faults) -> Option<Per> {
         let text = per.get_ref().as_str();
-        if let Some((_, kind)) = Per::KINDS.into_iter().find(|(name, _)| *name == text) {
-            return Some(kind);
+        let kind = Per::KINDS.into_iter().find(|(name, _)| *name == text).map(|(_, kind)| kind);
+        match (kind, realm.role(text)) {
+            (Some(kind), None) => Some(kind),
+            (None, Some(_)) => Some(Per::Ancestor(text.into())),
+            (Some(_), Some(_)) => {
+                let message = format!("`{text}` is a kind of quota, and a role of this realm");
+                faults.fault(self.source, per.span(), message, "give the role another name");
+                None
+            }
+            (None, None) => {
+                let kinds = Per::KINDS.into_iter().map(|(name, _)| name);
+                let known = kinds.chain(realm.roles.iter().map(|role| &**role));
+                faults.fault(self.source, per.span(), format!("no quota can be per `{text}`"), suggest(text, known));
+                None
+            }
         }
-        if realm.role(text).is_some() {
-            return Some(Per::Ancestor(text.into()));
-        }
-        let known = Per::KINDS.into_iter().map(|(name, _)| name).chain(realm.roles.iter().map(|role| &**role));
-        faults.fault(self.source, per.span(), format!("no quota can be per `{text}`"), suggest(text, known));
-        None
     }
 
     fn limit(&self, raw: &RawQuota, span: Range<usize>, faults: &mut Faults) -> Option<Limit> {
+        let mut whole = true;
         for number in raw.burst.iter().chain(&raw.in_flight).filter(|number| *number.get_ref() == 0) {
-            faults.fault(self.source, number.span(), "at least 1: zero would refuse everything", "");
-            return None;
+            let hint = "to switch a route off: enabled = false";
+            faults.fault(self.source, number.span(), "at least 1: zero would refuse everything", hint);
+            whole = false;
         }
         match (&raw.rate, &raw.in_flight) {
             (None, None) => {
-                faults.fault(self.source, span, "a quota needs `rate` or `in_flight`", "rate = \"50/s\"");
+                let hint = "rate = \"50/s\", or in_flight = 20";
+                faults.fault(self.source, span, "a quota needs `rate` or `in_flight`", hint);
                 None
             }
             (Some(_), Some(both)) => {
                 let message = "a quota has `rate` or `in_flight`, not both";
-                faults.fault(self.source, both.span(), message, "make two quotas");
+                faults.fault(self.source, both.span(), message, "make two quotas, and name both");
                 None
             }
-            (None, Some(most)) => Some(Limit::InFlight(*most.get_ref())),
+            (None, Some(most)) => {
+                whole &= self.goes_with_in_flight(raw, faults);
+                whole.then(|| Limit::InFlight(*most.get_ref()))
+            }
             (Some(rate), None) => {
-                let WrittenRate { count, per } = *rate.get_ref();
-                let interval = u64::try_from(per.as_nanos()).unwrap_or(u64::MAX) / u64::from(count.max(1));
-                let burst = raw.burst.as_ref().map_or(count, |burst| *burst.get_ref());
-                let compiled = Rate { interval: interval.max(1), burst, shared: raw.shared };
+                let place = raw.burst.as_ref().map_or(rate.span(), Spanned::span);
+                let burst = raw.burst.as_ref().map_or(rate.get_ref().count, |burst| *burst.get_ref());
+                let shared = raw.shared.as_ref().is_some_and(|shared| *shared.get_ref());
+                let compiled = Rate { interval: rate.get_ref().interval(), burst, shared };
                 if Duration::from_nanos(compiled.capacity()) > LONGEST_REFILL {
                     let message = "it would take more than 30 days until the burst is there again";
-                    let place = raw.burst.as_ref().map_or(rate.span(), Spanned::span);
                     faults.fault(self.source, place, message, "a smaller burst, or a higher rate");
                     return None;
                 }
-                Some(Limit::Rate(compiled))
+                whole.then_some(Limit::Rate(compiled))
             }
         }
     }
 
-    /// Notes that the quotas are used.
-    pub(super) fn use_quotas(&mut self, names: &[Spanned<String>], realm: &Realm, faults: &mut Faults) -> Named {
-        let mut named = Named::default();
-        for name in names {
-            match self.quotas.get_mut(name.get_ref()) {
-                Some(quota) => {
-                    quota.used = true;
-                    let Some(index) = quota.index else { continue };
-                    named.indexes.push(index);
-                    let per = realm.quotas.get(usize::from(index.0)).map(|quota| &quota.per);
-                    named.per_address |= per == Some(&Per::Address);
-                }
-                None => {
-                    let hint = suggest(name.get_ref(), self.quotas.keys().map(String::as_str));
-                    let message = format!("no quota `{}` in this file", name.get_ref());
-                    faults.fault(self.source, name.span(), message, hint);
-                }
-            }
+    fn goes_with_in_flight(&self, raw: &RawQuota, faults: &mut Faults) -> bool {
+        let shared = raw.shared.as_ref().filter(|shared| *shared.get_ref());
+        if let Some(burst) = &raw.burst {
+            let hint = "drop it; `in_flight` is the most at once";
+            faults.fault(self.source, burst.span(), "`burst` goes with `rate`, not with `in_flight`", hint);
         }
-        named
-    }
-
-    pub(super) fn refuse_unused_quotas(&self, faults: &mut Faults) {
-        for (name, quota) in self.quotas.iter().filter(|(_, quota)| !quota.used) {
-            let message = format!("nobody uses quota `{name}`");
-            let hint = "name it in `quotas` of a route, the realm or the login";
-            faults.fault(self.source, quota.span.clone(), message, hint);
+        if let Some(shared) = shared {
+            let hint = "drop `shared`, and divide `in_flight` by the number of gateways";
+            faults.fault(self.source, shared.span(), "each gateway counts its own running requests", hint);
         }
+        raw.burst.is_none() && shared.is_none()
     }
 }
 
@@ -160,15 +151,9 @@ fn written(raw: &RawQuota, limit: &Limit) -> String {
     match limit {
         Limit::InFlight(most) => format!("{most} in flight"),
         Limit::Rate(rate) => {
-            let written = raw.rate.as_ref().map(|rate| *rate.get_ref());
-            let unit = written.map_or("s", |rate| match rate.per.as_secs() {
-                3600 => "h",
-                60 => "min",
-                _ => "s",
-            });
-            let count = written.map_or(0, |rate| rate.count);
+            let written = raw.rate.as_ref().map(|rate| rate.get_ref().to_string()).unwrap_or_default();
             let shared = if rate.shared { ", shared" } else { "" };
-            format!("{count}/{unit}, burst {}{shared}", rate.burst)
+            format!("{written}, burst {}{shared}", rate.burst)
         }
     }
 }

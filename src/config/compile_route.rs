@@ -7,6 +7,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::compile::Compiler;
+use super::compile_charges::Payer;
 use super::diag::{Faults, suggest};
 use super::gateway_file::timeouts;
 use super::policy_file::{RawLogin, RawRoute};
@@ -47,12 +48,12 @@ impl Compiler<'_> {
         if Texts::placed(&raw.matches).is_empty() {
             faults.fault(self.source, raw.matches.span(), "the route matches nothing", "match = \"GET /customers\"");
         }
-        let quotas = self.use_quotas(&raw.quotas, realm, faults);
-        let limited = quotas.per_address || defaults.address_quota;
-        if raw.public {
-            self.check_public(&raw, limited, faults);
-        }
         let access = self.access(raw.allow.as_ref(), raw.public, span.clone(), realm, faults);
+        let payer = if raw.public { Payer::Public } else { Payer::Roles(&access) };
+        let quotas = self.charged(&raw.quotas, &payer, realm, faults);
+        if raw.public {
+            self.check_public(&raw, quotas.per_address || defaults.address_quota, faults);
+        }
         let target = raw.target.as_ref().and_then(|target| self.target(target, &matches, &raw, realm, faults));
         if let (None, Some(role)) = (&raw.target, &raw.target_role) {
             faults.fault(self.source, role.span(), "`target_role` without `target`", "say where the target stands");

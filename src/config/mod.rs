@@ -5,6 +5,7 @@
 
 pub mod block;
 mod compile;
+mod compile_charges;
 mod compile_quota;
 mod compile_route;
 mod compile_test;
@@ -18,6 +19,7 @@ mod gateway_tls;
 mod gateway_token;
 pub mod load;
 pub mod policy_file;
+pub mod rate;
 mod raw;
 pub mod secret;
 pub mod settings;

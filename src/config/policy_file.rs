@@ -5,8 +5,9 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::rate::Rate;
 use super::raw::RawTimeouts;
-use super::value::{Listed, Period, Rate, Size, Texts};
+use super::value::{Listed, Period, Size, Texts};
 use crate::policy::access::Scope;
 use crate::policy::rehearsal::Call;
 use crate::policy::route::Location;
@@ -26,7 +27,7 @@ pub(super) struct RawRealm {
     pub schemes: Spanned<Vec<Spanned<String>>>,
     /// Where its routes go unless they say otherwise.
     pub upstream: Option<Spanned<String>>,
-    /// Charged for every request inside the base.
+    /// Charged for every request inside the base, before routing: quotas per `address` or `realm`.
     #[serde(default)]
     pub quotas: Vec<Spanned<String>>,
     /// From where a role may call.
@@ -56,7 +57,7 @@ pub(super) struct RawLogin {
     pub login: Spanned<String>,
     /// `"POST /logout"`
     pub logout: Option<Spanned<String>>,
-    /// Charged for every login.
+    /// Charged for every login, beside the realm's.
     #[serde(default)]
     pub quotas: Vec<Spanned<String>>,
 }
@@ -65,16 +66,15 @@ pub(super) struct RawLogin {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawQuota {
-    /// `principal`, `address`, `login`, `realm`, `route`, or a role.
+    /// `principal`, `address`, `login`, `realm`, `route`, `upstream`, or a role.
     pub per: Spanned<String>,
     /// What refills.
     pub rate: Option<Spanned<Rate>>,
     /// The most at once; the rate's number unless written.
     pub burst: Option<Spanned<u32>>,
-    /// One budget over all gateways.
-    #[serde(default)]
-    pub shared: bool,
-    /// Running requests instead of a rate.
+    /// One allowance over all gateways; otherwise each gateway counts for itself.
+    pub shared: Option<Spanned<bool>>,
+    /// The most that run at once, in each gateway, instead of a rate.
     pub in_flight: Option<Spanned<u32>>,
 }
 
@@ -93,7 +93,7 @@ pub(super) struct RawRoute {
     pub target: Option<Spanned<String>>,
     /// The role that the target must have.
     pub target_role: Option<Spanned<String>>,
-    /// Charged for a permitted request.
+    /// Charged for a permitted request, all or none; those per `address` and `realm` for any request that comes here.
     #[serde(default)]
     pub quotas: Vec<Spanned<String>>,
     /// Passes without a credential.

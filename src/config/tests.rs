@@ -7,6 +7,8 @@ use std::path::Path;
 use super::diag::Severity;
 use super::load::{Files, Loading, load};
 
+mod quotas;
+mod quotas_compiled;
 mod services;
 mod whole;
 
@@ -201,10 +203,6 @@ fn faults_of_a_policy_have_their_places() {
             "p.toml:15:12: fault: no upstream `b` in gateway.toml",
         ),
         (
-            "[[route]]\nname = \"two\"\nmatch = \"GET /x\"\nallow = [\"high\"]\nquotas = [\"q\"]",
-            "p.toml:15:11: fault: no quota `q` in this file",
-        ),
-        (
             "[[route]]\nname = \"two\"\nmatch = \"GET /x\"\nallow = [\"high\"]\napp_types = []",
             "p.toml:15:13: fault: `app_types` is empty",
         ),
@@ -218,11 +216,6 @@ fn faults_of_a_policy_have_their_places() {
         ),
         ("[[route]]\nname = \"a b\"\nmatch = \"GET /x\"\nallow = [\"high\"]", "p.toml:12:8: fault: a route's name"),
         ("[[route]]\nnam = \"two\"", "p.toml:12:1: fault: unknown key `nam` (did you mean `name`?)"),
-        ("[quota.q]\nper = \"address\"\nrate = \"1/s\"", "p.toml:11:8: fault: nobody uses quota `q`"),
-        ("[quota.q]\nper = \"planet\"\nrate = \"1/s\"", "p.toml:12:7: fault: no quota can be per `planet`"),
-        ("[quota.q]\nper = \"address\"\nrate = \"0/s\"", "p.toml:13:8: fault: `0/s` is not a rate"),
-        ("[quota.q]\nper = \"address\"", "p.toml:11:1: fault: a quota needs `rate` or `in_flight`"),
-        ("[quota.q]\nper = \"address\"\nrate = \"1/s\"\nburst = 0", "p.toml:14:9: fault: at least 1"),
         ("[fixture]\naccounts = [\"a/b/c\"]", "p.toml:12:13: fault: `a/b/c` has 3 levels, but the realm has 2 roles"),
         ("[fixture]\naccounts = [\"a/b\", \"c/b\"]", "p.toml:12:20: fault: `b` stands in two places"),
         (

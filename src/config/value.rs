@@ -1,4 +1,4 @@
-//! The value types of configuration files: periods, sizes, rates, secrets, one-or-many.
+//! The value types of configuration files: periods, sizes, byte rates, secrets, one-or-many.
 //!
 //! Each reads a text and says in its error what it would have liked; the place is added by `block`.
 
@@ -74,31 +74,6 @@ impl Size {
     }
 }
 
-/// So many in a span of time: `"100/s"`, `"600/min"`, `"5/h"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// How many; at least 1.
-    pub count: u32,
-    /// In which time.
-    pub per: Duration,
-}
-
-impl Rate {
-    /// Reads a rate.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (count, unit) = text.split_once('/')?;
-        let seconds = match unit {
-            "s" => 1,
-            "min" => 60,
-            "h" => 3600,
-            _ => return None,
-        };
-        let count = count.parse().ok().filter(|count| *count >= 1)?;
-        Some(Self { count, per: Duration::from_secs(seconds) })
-    }
-}
-
 /// Bytes in a second: `"1KiB/s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteRate(pub u64);
@@ -132,7 +107,6 @@ macro_rules! from_text {
 }
 from_text!(Period, "a duration like \"250ms\", \"10s\", \"20m\" or \"1h\"");
 from_text!(Size, "a size like \"512B\", \"8KiB\" or \"1MiB\"");
-from_text!(Rate, "a rate of at least one like \"100/s\", \"600/min\" or \"5/h\"");
 from_text!(ByteRate, "bytes in a second like \"1KiB/s\"");
 
 /// Where the bytes of a secret come from; never the secret itself.
@@ -335,20 +309,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn periods_sizes_and_rates_have_units() {
+    fn periods_and_sizes_have_units() {
         assert_eq!(Period::parse("20m"), Some(Period(Duration::from_secs(1200))));
         assert_eq!(Period::parse("250ms"), Some(Period(Duration::from_millis(250))));
         assert_eq!(Size::parse("8KiB"), Some(Size(8192)));
         assert_eq!(ByteRate::parse("1KiB/s"), Some(ByteRate(1024)));
-        assert_eq!(Rate::parse("600/min"), Some(Rate { count: 600, per: Duration::from_secs(60) }));
         for text in ["0s", "250ms", "90s", "20m", "1h", "2d"] {
             assert_eq!(Period::parse(text).unwrap().to_string(), text);
         }
         for bad in ["", "20", "m", "-1s", "1.5s", "1w", "99999999999999999999s"] {
             assert_eq!(Period::parse(bad), None, "{bad}");
-        }
-        for bad in ["0/s", "-1/s", "100", "100/", "100/day", "1e3/s"] {
-            assert_eq!(Rate::parse(bad), None, "{bad}");
         }
         assert_eq!(Size::parse("8KB"), None);
     }

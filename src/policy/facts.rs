@@ -305,10 +305,21 @@ impl<'a> Facts<'a> {
     /// What a stage charges; nothing before the realm is known.
     #[must_use]
     pub fn charges(&self, stage: Stage) -> Option<Charges<'_>> {
+        let charged = self.charged()?;
+        charged.owes(stage).then(|| charged.due(stage))
+    }
+
+    /// Whether a stage charges anything.
+    #[must_use]
+    pub fn is_charged(&self, stage: Stage) -> bool {
+        self.charged().is_some_and(|charged| charged.owes(stage))
+    }
+
+    /// A login's e-mail stands in its body, which the ladder does not see.
+    fn charged(&self) -> Option<Charged<'_>> {
         let (_, realm) = self.place.realm?;
         let (principal, client) = (self.principal(), self.head.client);
-        let charges = Charged { realm, route: self.place.route(), principal, client, login: None }.due(stage);
-        (!charges.is_empty()).then_some(charges)
+        Some(Charged { realm, route: self.place.route(), principal, client, login: None })
     }
 
     /// The quota that refused the request.

@@ -26,3 +26,5 @@ pub mod uri;
 mod decisions;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod quota_decisions;

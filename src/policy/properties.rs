@@ -11,10 +11,12 @@ use super::facts::{Facts, Fields, LockAnswer, RequestHead, TargetAnswer};
 use super::ladder::{Decision, MAX_QUESTIONS, Step, decide, explain};
 use super::pattern::Pattern;
 use super::principal::{Account, Identity, Lineage, Principal};
-use super::quota::{QuotaAnswer, Stage};
+use super::quota::{QuotaAnswer, QuotaIndex, Stage, Subject};
+use super::quota_decisions::quotas;
 use super::route::{Route, TargetRule, TargetSource};
 use super::snapshot::Snapshot;
 use super::table::{Found, RouteTable};
+use crate::reason::Reason;
 
 /// SplitMix64: small, and the same everywhere.
 struct Dice(u64);
@@ -85,25 +87,33 @@ fn random_access(dice: &mut Dice) -> Access {
 
 fn random_snapshot(dice: &mut Dice) -> Snapshot {
     let rule = |source| Some(TargetRule { source, role: None });
-    Snapshot::new(
-        vec![realm(
-            "/r",
-            vec![
-                Route {
-                    access: random_access(dice),
-                    target: rule(TargetSource::Path(0)),
-                    ..route("path", &["GET /t/{id}"])
-                },
-                Route {
-                    access: random_access(dice),
-                    target: rule(TargetSource::Query { name: "id".into(), optional: true }),
-                    ..route("query", &["GET /q"])
-                },
-                Route { public: true, access: Access::default(), ..route("public", &["GET /p/{id}"]) },
-            ],
-        )],
-        "random",
-    )
+    let query = TargetSource::Query { name: "id".into(), optional: true };
+    let mut routes = vec![
+        Route { access: random_access(dice), target: rule(TargetSource::Path(0)), ..route("path", &["GET /t/{id}"]) },
+        Route { access: random_access(dice), target: rule(query), ..route("query", &["GET /q"]) },
+        Route { public: true, access: Access::default(), ..route("public", &["GET /p/{id}"]) },
+    ];
+    for route in &mut routes {
+        route.quotas = random_quotas(dice);
+    }
+    let mut realm = realm("/r", routes);
+    realm.quotas = quotas();
+    realm.charged = random_quotas(dice);
+    Snapshot::new(vec![realm], "random")
+}
+
+/// Up to three of them, none at all as often as not.
+fn random_quotas(dice: &mut Dice) -> Vec<QuotaIndex> {
+    let all = quotas().len();
+    let count = if dice.roll(2) == 0 { 0 } else { 1 + dice.roll(3) };
+    (0..count).map(|_| QuotaIndex(u16::try_from(dice.roll(all)).unwrap())).collect()
+}
+
+fn random_answer(dice: &mut Dice) -> QuotaAnswer {
+    match dice.roll(6) {
+        0 => QuotaAnswer::Refused { quota: QuotaIndex(0), retry_after: 3 },
+        _ => QuotaAnswer::Admitted,
+    }
 }
 
 fn random_identity(dice: &mut Dice, caller: &Lineage, scheme: Scheme) -> Identity {
@@ -126,7 +136,7 @@ fn random_identity(dice: &mut Dice, caller: &Lineage, scheme: Scheme) -> Identit
 #[allow(clippy::too_many_lines, reason = "one walk, with its properties checked along the way")]
 fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
     let mut dice = Dice::new(0x5eed_0001);
-    let (mut permits, mut denials, mut asked_twice) = (0, 0, 0);
+    let (mut permits, mut denials, mut asked_twice, mut over_quota) = (0, 0, 0, 0);
     for _ in 0..300 {
         let tree = random_tree(&mut dice);
         let snapshot = random_snapshot(&mut dice);
@@ -184,14 +194,26 @@ fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
                     }
                     Decision::Ask(Question::Quota(Stage::Arrival)) => {
                         assert!(facts.arrival.is_none(), "asked for what is known");
-                        facts.arrival = Some(QuotaAnswer::Admitted);
+                        assert_eq!(rounds, 0, "something was asked before the quotas of the arrival");
+                        facts.arrival = Some(random_answer(&mut dice));
                     }
                     Decision::Ask(Question::Quota(Stage::Permitted)) => {
                         assert!(facts.quota.is_none(), "asked for what is known");
+                        let public = facts.place.route().unwrap().public;
+                        let due = facts.charges(Stage::Permitted).expect("asked for nothing");
+                        assert!(!public || due.iter().all(|charge| !matches!(charge.subject, Subject::Account(_))));
+                        let answer = random_answer(&mut dice);
+                        // With the quotas' consent it may pass: nothing that could refuse comes after them.
                         facts.quota = Some(QuotaAnswer::Admitted);
+                        assert!(matches!(decide(&facts), Decision::Permit(_)), "{line}");
+                        facts.quota = Some(answer);
                     }
                     Decision::Permit(_) | Decision::Deny(_) => break decision,
                 }
+                let refused = facts.refused_quota().is_some();
+                let denial = matches!(decide(&facts), Decision::Deny(denial) if denial.reason == Reason::QuotaExceeded);
+                assert_eq!(refused, denial, "{line}");
+                over_quota += usize::from(refused);
                 rounds += 1;
                 assert!(rounds <= MAX_QUESTIONS, "{line}");
             };
@@ -199,6 +221,9 @@ fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
             match decision {
                 Decision::Permit(permit) => {
                     permits += 1;
+                    for (stage, answer) in [(Stage::Arrival, facts.arrival), (Stage::Permitted, facts.quota)] {
+                        assert_eq!(answer, facts.charges(stage).map(|_| QuotaAnswer::Admitted), "{line}");
+                    }
                     let public = snapshot.route(permit.realm(), permit.route()).unwrap().public;
                     match (public, permit.principal()) {
                         (true, principal) => assert!(principal.is_none()),
@@ -218,8 +243,8 @@ fn permits_are_earned_rounds_are_bounded_and_explain_agrees() {
             }
         }
     }
-    println!("{permits} permits, {denials} denials, {asked_twice} asked twice");
-    assert!(permits > 1000 && denials > 1000 && asked_twice > 1000);
+    println!("{permits} permits, {denials} denials, {asked_twice} asked twice, {over_quota} over their quota");
+    assert!(permits > 1000 && denials > 1000 && asked_twice > 1000 && over_quota > 1000);
 }
 
 #[test]

@@ -60,10 +60,13 @@ impl Per {
         }
     }
 
-    /// Charged as soon as the realm is known, whatever becomes of the request.
+    /// When quotas of this kind are charged: who calls, and what for, is known only once the request may pass.
     #[must_use]
-    pub const fn is_charged_on_arrival(&self) -> bool {
-        matches!(self, Per::Address | Per::Realm)
+    pub const fn stage(&self) -> Stage {
+        match self {
+            Per::Address | Per::Realm => Stage::Arrival,
+            Per::Principal | Per::Login | Per::Route | Per::Upstream | Per::Ancestor(_) => Stage::Permitted,
+        }
     }
 }
 
@@ -230,18 +233,27 @@ impl<'a> Charged<'a> {
     #[must_use]
     pub fn due(&self, stage: Stage) -> Charges<'a> {
         let mut due = Charges { realm: &self.realm.name, list: [None; MAX_CHARGES] };
-        let of_route = self.route.map_or(&[][..], |route| &route.quotas);
-        let mut free = due.list.iter_mut();
-        for index in self.realm.charged.iter().chain(of_route) {
-            let Some(quota) = self.realm.quotas.get(usize::from(index.0)) else { continue };
-            if quota.per.is_charged_on_arrival() != (stage == Stage::Arrival) {
-                continue;
-            }
-            let Some(subject) = self.subject(&quota.per) else { continue };
-            let Some(slot) = free.next() else { break };
-            *slot = Some(Charge { index: *index, quota, subject });
+        for (slot, charge) in due.list.iter_mut().zip(self.each(stage)) {
+            *slot = Some(charge);
         }
         due
+    }
+
+    /// Whether a stage charges anything. The ladder asks often, so it looks no further than the first charge.
+    #[must_use]
+    pub fn owes(&self, stage: Stage) -> bool {
+        self.each(stage).next().is_some()
+    }
+
+    fn each(&self, stage: Stage) -> impl Iterator<Item = Charge<'a>> {
+        let of_route = self.route.map_or(&[][..], |route| &route.quotas);
+        self.realm.charged.iter().chain(of_route).filter_map(move |index| {
+            let quota = self.realm.quota(*index)?;
+            if quota.per.stage() != stage {
+                return None;
+            }
+            Some(Charge { index: *index, quota, subject: self.subject(&quota.per)? })
+        })
     }
 
     fn subject(&self, per: &'a Per) -> Option<Subject<'a>> {
