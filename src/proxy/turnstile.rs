@@ -94,5 +94,5 @@ fn turned<'h>(mut exchange: Exchange, facts: &Facts<'_>, app_type: Option<&'h st
 
 /// Whether any request can be charged on arrival: where none can, no head is looked at twice.
 pub(super) fn charges_arrivals(realms: &[Realm]) -> bool {
-    realms.iter().any(|realm| realm.quotas.iter().any(|quota| quota.per.is_charged_on_arrival()))
+    realms.iter().any(|realm| realm.quotas.iter().any(|quota| quota.per.stage() == Stage::Arrival))
 }
