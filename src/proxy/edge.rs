@@ -137,12 +137,13 @@ impl Edge {
 
     /// Whether a request is refused here, and the length of the body that it then owes; see [`owed_body`].
     fn turned<'h>(&self, head: &'h RawHead, peer: IpAddr) -> Option<(Turned<'h>, Option<u64>)> {
-        match RequestHead::read(head.method(), head.target(), head, peer).fault {
+        let judged = RequestHead::read(head.method(), head.target(), head, peer);
+        match judged.fault {
             Some(fault) => Some((self.gateway.turn_away(head, fault, peer), owed_body(head, fault.reason))),
             None => {
                 // What is hard to read past is left to the carrier.
                 let owed = owed_body(head, Reason::QuotaExceeded)?;
-                self.gateway.over_quota(head, peer).map(|turned| (turned, Some(owed)))
+                self.gateway.over_quota(head, judged).map(|turned| (turned, Some(owed)))
             }
         }
     }

@@ -44,14 +44,15 @@ impl Gateway {
         turned(exchange, &Facts::new(&judged, &live.snapshot), app_type_token(judged.app_type))
     }
 
-    /// Refuses a request whose quotas on arrival have nothing left; `None`: it may go on and be judged.
-    pub(super) fn over_quota<'h>(&self, head: &'h RawHead, peer: IpAddr) -> Option<Turned<'h>> {
+    /// Refuses a request whose quotas on arrival have nothing left; `None`: it may go on and be judged. The head was read as
+    /// the peer's; whoever the peer speaks for is found out here.
+    pub(super) fn over_quota<'h>(&self, head: &'h RawHead, mut judged: RequestHead<'h>) -> Option<Turned<'h>> {
         let live = self.live.load();
         if !live.charges_arrivals {
             return None;
         }
-        let sender = intake::sender(peer, head, &self.trusted_proxies);
-        let judged = RequestHead::read(head.method(), head.target(), head, sender.client);
+        let sender = intake::sender(judged.client, head, &self.trusted_proxies);
+        judged.client = sender.client;
         let mut facts = Facts::new(&judged, &live.snapshot);
         let (index, realm) = facts.place.realm?;
         let charges = facts.charges(Stage::Arrival)?;

@@ -4,9 +4,9 @@
 use std::thread;
 
 use crate::harness::accounts::key_of;
-use crate::harness::lab::Lab;
+use crate::harness::lab::{Lab, login_request};
 use crate::harness::redis::RedisServer;
-use crate::harness::request::{Request, get};
+use crate::harness::request::{Request, get, post, request};
 use crate::harness::response::Response;
 use crate::harness::shop::Shop;
 use crate::harness::upstream::Upstream;
@@ -35,6 +35,63 @@ fn nested(user: u32, customer: u32, reseller: u32) -> Shop {
         .quota("of-user", &per("user", user), &["items", "other"])
         .quota("of-customer", &per("customer", customer), &["items"])
         .quota("of-reseller", &per("reseller", reseller), &["items"])
+}
+
+#[test]
+fn the_first_call_over_a_quota_is_429_and_reaches_no_upstream() {
+    let lab = Shop::default().quota("own", &per("principal", 3), &["items"]).lab();
+    let (mut client, request) = (lab.gateway.client(), get("/s/items/1").token(&token(&lab)));
+    for left in [2, 1, 0] {
+        client.send(&request).assert_ok().assert_told("own", left);
+    }
+    // The connection goes on.
+    for _ in 0..3 {
+        let refused = client.send(&request);
+        assert!((3500..=3600).contains(&refused.assert_over_quota()), "{refused}");
+    }
+    client.send(&get("/s/open/1")).assert_ok();
+    assert_eq!(lab.upstream.seen().len(), 4);
+}
+
+#[test]
+fn a_refusal_on_arrival_is_the_same_whatever_the_request_looks_like() {
+    let lab = Shop::default().quota("door", &per("address", 1), &["arrival"]).lab();
+    lab.call(&get("/s/open/1")).assert_ok().assert_told("door", 0);
+    let mut client = lab.gateway.client();
+    let mut seen = Vec::new();
+    for (name, request) in [
+        ("no body", get("/s/open/1")),
+        ("a body", post("/s/open/1").body(b"short")),
+        ("chunks", post("/s/open/1").chunked(&[b"one", b"two"])),
+        ("no route", get("/s/nowhere")),
+        ("no method", request("PUT", "/s/open/1")),
+        ("a login", login_request("/s", "usr-1")),
+    ] {
+        let refused = client.send(&request);
+        assert!((3500..=3600).contains(&refused.assert_over_quota()), "{name}: {refused}");
+        let line = lab.gateway.line_of(&refused.request_id());
+        line.assert(&[
+            ("quota", "door"),
+            ("realm", "shop"),
+            ("status", "429"),
+            ("client", "127.0.0.1"),
+            ("account", ""),
+        ]);
+        let mut fields: Vec<String> = refused.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
+        fields.sort_unstable();
+        let body = refused.text().replace(&refused.request_id(), "ID");
+        refused.assert_told("door", 0);
+        seen.push((fields, body));
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:#?}");
+    // With the end of the connection, and without a body to a HEAD.
+    let last = client.send(&request("HEAD", "/s/open/1").header("Connection", "close"));
+    assert_eq!((last.status, last.body.len()), (429, 0), "{last}");
+    last.assert_denial_headers();
+    client.assert_closes();
+    let expecting = post("/s/open/1").header("Expect", "100-continue").owing(10, b"");
+    lab.call(&expecting).assert_over_quota();
+    assert_eq!(said(&lab, "shop/door", "refused"), 8.0);
 }
 
 #[test]
@@ -171,7 +228,7 @@ fn arrival_quotas_refuse_before_anything_is_asked_about_the_caller() {
 }
 
 fn token(lab: &Lab) -> String {
-    let response = lab.call(&crate::harness::lab::login_request("/s", "usr-1")).assert_ok();
+    let response = lab.call(&login_request("/s", "usr-1")).assert_ok();
     response.json()["token"].as_str().expect("a token").to_owned()
 }
 
