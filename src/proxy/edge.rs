@@ -149,9 +149,12 @@ impl Edge {
     }
 
     /// Reads past a refused request: its head, and its body when that is short and comes soon.
-    async fn skip(&self, io: &mut Stream, bytes: &mut BytesMut, owed: u64) -> bool {
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(bytes.len(), |start| start + 4);
-        let whole = end as u64 + owed;
+    async fn skip(&self, io: &mut Stream, bytes: &mut BytesMut, head: u64, owed: u64) -> bool {
+        let whole = head + owed;
+        if bytes.len() as u64 == whole {
+            bytes.clear();
+            return true;
+        }
         let reading = async {
             while (bytes.len() as u64) < whole {
                 match io.read_buf(bytes).await {
@@ -224,14 +227,15 @@ fn loggable_path(target: &[u8]) -> &str {
 /// Writes a reply to a client whose head no carrier holds. Whether it was written.
 pub(crate) async fn write(io: &mut Stream, reply: &Reply, body: &[u8], keep: bool, within: Duration) -> bool {
     let phrase = http::StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
-    let mut text = format!("HTTP/1.1 {} {}\r\n", reply.status, phrase.unwrap_or("Refused"));
+    let mut bytes = Vec::with_capacity(512 + body.len());
+    let mut push = |parts: &[&str]| parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+    push(&["HTTP/1.1 ", &reply.status.to_string(), " ", phrase.unwrap_or("Refused"), "\r\n"]);
     for (name, value) in &reply.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        push(&[name, ": ", value, "\r\n"]);
     }
-    let connection = if keep { "keep-alive" } else { "close" };
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-    text.push_str(&format!("Content-Length: {}\r\nDate: {date}\r\nConnection: {connection}\r\n\r\n", reply.body.len()));
-    let mut bytes = text.into_bytes();
+    push(&["Content-Length: ", &reply.body.len().to_string(), "\r\nDate: ", &date, "\r\nConnection: "]);
+    push(&[if keep { "keep-alive" } else { "close" }, "\r\n\r\n"]);
     bytes.extend_from_slice(body);
     let writing = async {
         io.write_all(&bytes).await?;
@@ -297,7 +301,7 @@ impl HttpServerApp for Edge {
             if !goes_on {
                 return None;
             }
-            if !self.skip(&mut io, &mut bytes, owed.unwrap_or_default()).await {
+            if !self.skip(&mut io, &mut bytes, head.length(), owed.unwrap_or_default()).await {
                 linger(&mut io).await;
                 return None;
             }
