@@ -164,3 +164,50 @@ pub fn timestamp() -> String {
     let (hour, minute, second, millisecond) = time.as_hms_milli();
     format!("{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z", date.year())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Remembers each write, or takes none.
+    struct Pipe(Option<Arc<std::sync::Mutex<Vec<Vec<u8>>>>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let Some(writes) = &self.0 else { return Err(std::io::ErrorKind::BrokenPipe.into()) };
+            writes.lock().unwrap().push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_gathered_are_one_write_each_whole_and_in_order() {
+        let writes = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut sink = Sink::new(Pipe(Some(Arc::clone(&writes))), Arc::default());
+        for line in [b"one\n", b"two\n"] {
+            sink.write_all(line).unwrap();
+        }
+        assert!(writes.lock().unwrap().is_empty(), "the channel may hold more");
+        sink.flush().unwrap();
+        assert_eq!(*writes.lock().unwrap(), [b"one\ntwo\n"]);
+        // What is very long does not wait for an end.
+        sink.write_all(&[b'x'; LARGEST_WRITE]).unwrap();
+        assert_eq!(writes.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn every_line_that_cannot_be_written_is_counted() {
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut sink = Sink::new(Pipe(None), Arc::clone(&lost));
+        for _ in 0..3 {
+            sink.write_all(b"line\n").unwrap();
+        }
+        sink.flush().unwrap();
+        sink.flush().unwrap();
+        assert_eq!(lost.load(Ordering::Relaxed), 3);
+    }
+}
