@@ -26,7 +26,6 @@ use portcullis::proxy::exchange::{Exchange, Live, Sender};
 use portcullis::proxy::forward;
 use portcullis::store::Store;
 use portcullis::telemetry::access_log::{AccessLine, timestamp};
-use portcullis::telemetry::meters::Meters;
 use portcullis::telemetry::metrics::Counted;
 use tracking_allocator::{AllocationGroupId, AllocationRegistry, AllocationTracker, Allocator};
 
@@ -165,7 +164,7 @@ impl<'w> Forwarded<'w> {
         let call = set.calls(Kind::Target).first().expect("there is a call");
         let Decision::Permit(permit) = world.judge(&set.snapshot, call) else { unreachable!("fits its kind") };
         let snapshot = Arc::clone(&set.snapshot);
-        let live = Live { meters: Meters::bind(&world.metrics, &snapshot), snapshot, registry: Registry::with([]) };
+        let live = Live::bind(&world.metrics, snapshot, Registry::with([]));
         let patience = Store::memory().patience();
         let mut exchange = Exchange::begin(Arc::new(live), Counted::new(&world.metrics.in_flight), patience);
         exchange.sender = Sender { client: CLIENT, chain: CLIENT.to_string(), trusted: false, https: false };

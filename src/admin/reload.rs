@@ -27,7 +27,6 @@ use crate::problem::registry::{Override, Registry};
 use crate::proxy::Gateway;
 use crate::proxy::exchange::Live;
 use crate::telemetry::access_log::timestamp;
-use crate::telemetry::meters::Meters;
 use crate::telemetry::metrics::Metrics;
 
 /// Accounts that a reload read, for the task that follows their file.
@@ -202,7 +201,7 @@ pub fn live(metrics: &Arc<Metrics>, config: &Config) -> Live {
         (reason, Override { status, result, msg, desc })
     });
     let registry = Registry::with(reasons);
-    Live { meters: Meters::bind(metrics, &config.snapshot), snapshot: Arc::clone(&config.snapshot), registry }
+    Live::bind(metrics, Arc::clone(&config.snapshot), registry)
 }
 
 impl Admin {

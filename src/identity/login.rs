@@ -31,10 +31,32 @@ pub struct LoginRequest<'a> {
     pub api_id: Option<&'a [u8]>,
     /// The whole body.
     pub body: &'a [u8],
-    /// Where it comes from.
-    pub client: IpAddr,
-    /// How long it waits for the store in all.
-    pub patience: &'a Patience,
+}
+
+/// A login that is well-formed. Whether it may go on is judged by its quotas first: nothing was looked up yet.
+pub struct LoginForm {
+    api_id: String,
+    email: Option<String>,
+    password: String,
+}
+
+impl LoginForm {
+    /// Reads what was sent.
+    ///
+    /// # Errors
+    /// It is not well-formed.
+    pub fn read(request: &LoginRequest<'_>) -> Result<Self, Refusal> {
+        let api_id = request.api_id.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| is_id(id));
+        let api_id = api_id.ok_or((Reason::HeaderInvalid, "X-Api-Id is no id"))?.to_owned();
+        let form = read_form(request.content_type, request.body).map_err(|cause| (Reason::ValidationFailed, cause))?;
+        Ok(Self { api_id, email: canonical_email(&form.email), password: form.password })
+    }
+
+    /// The canonical e-mail; `None` for what nobody's can be.
+    #[must_use]
+    pub fn email(&self) -> Option<&str> {
+        self.email.as_deref()
+    }
 }
 
 /// A login that succeeded: the reply's body.
@@ -64,7 +86,7 @@ pub struct Refusal {
     pub reason: Reason,
     /// Why; private.
     pub cause: &'static str,
-    /// When to come back, for one that is locked.
+    /// When to come back, for one that is locked or has no quota left.
     pub hint: Hint,
 }
 
@@ -75,7 +97,7 @@ impl From<(Reason, &'static str)> for Refusal {
 }
 
 impl Resolver {
-    /// Logs a user in.
+    /// Logs a user in, from this client; it waits for the store only so long.
     ///
     /// # Errors
     /// Why not.
@@ -83,13 +105,11 @@ impl Resolver {
         &self,
         passwords: &Passwords,
         realm: &Realm,
-        request: &LoginRequest<'_>,
+        form: LoginForm,
+        (client, patience): (IpAddr, &Patience),
     ) -> Result<Grant, Refusal> {
-        let api_id = request.api_id.and_then(|id| std::str::from_utf8(id).ok()).filter(|id| is_id(id));
-        let api_id = api_id.ok_or((Reason::HeaderInvalid, "X-Api-Id is no id"))?;
-        let form = read_form(request.content_type, request.body).map_err(|cause| (Reason::ValidationFailed, cause))?;
-        let email = canonical_email(&form.email);
-        if let Some(seconds) = self.lockout.login_locked(email.as_deref(), request.client) {
+        let LoginForm { api_id, email, password } = form;
+        if let Some(seconds) = self.lockout.login_locked(email.as_deref(), client) {
             return Err(locked(seconds));
         }
         // Whom the pool would turn away in the end is turned away before the store is asked for anything: of a crowd, the
@@ -99,16 +119,15 @@ impl Resolver {
         }
         // Before anything is looked up: a session that starts by what was true before a revocation has to look older.
         // Before the wait for a place, too, so that a login that has waited is older still.
-        let patience = request.patience;
         let started = async { self.sessions.time(patience).await.map_err(store_unavailable) };
-        let entry = async { Ok(self.lockout.enter(email.as_deref(), request.client, patience).await) };
+        let entry = async { Ok(self.lockout.enter(email.as_deref(), client, patience).await) };
         let (started, entry) = tokio::try_join!(started, entry)?;
         let attempt = match entry {
             Entry::Open(attempt) => attempt,
             Entry::Locked(seconds) => return Err(locked(seconds)),
             Entry::Crowded => return Err((Reason::Overloaded, "too many logins of one user at once").into()),
         };
-        match self.authenticate(passwords, realm, api_id, email.as_deref(), form.password).await? {
+        match self.authenticate(passwords, realm, &api_id, email.as_deref(), password).await? {
             Ok(account) => {
                 attempt.succeeded().await.map_err(locked)?;
                 self.grant(realm, email.as_deref().unwrap_or_default(), account, (started, patience)).await

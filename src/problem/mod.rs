@@ -1,7 +1,8 @@
 //! What the client sees of a refusal or failure.
 //!
-//! `registry` is the one table of status, result, msg and desc; `envelope` makes the wire form. Nothing
-//! outside this module knows a status code for a refusal.
+//! `registry` is the one table of status, result, msg and desc; `envelope` makes the wire form; `quota_fields` says what is
+//! left of a quota, on answers of any kind. Nothing outside this module knows a status code for a refusal.
 
 pub mod envelope;
+pub mod quota_fields;
 pub mod registry;

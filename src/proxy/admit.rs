@@ -93,8 +93,9 @@ impl Gateway {
                 QuotaAnswer::Admitted
             }
             Taken::Nothing { quota, retry_after, reading } => {
-                // What refuses is what the client is told of, however little else is left.
-                spending.reading = reading;
+                // What refuses is what the client is told of, however little else is left; a quota of running requests has
+                // nothing to tell.
+                spending.reading = reading.or(spending.reading);
                 QuotaAnswer::Refused { quota, retry_after }
             }
         }
@@ -134,7 +135,8 @@ pub fn refusal(facts: &Facts<'_>, denial: Denial) -> (Problem, &'static str) {
     (Problem { reason: denial.reason, hint: denial.hint, challenge }, denial.cause)
 }
 
-fn notes(facts: &Facts<'_>, decision: &Decision) -> Notes {
+/// What became known of a request.
+pub(super) fn notes(facts: &Facts<'_>, decision: &Decision) -> Notes {
     let mut notes = Notes { realm: facts.place.realm.map(|(index, _)| index), ..Notes::default() };
     if let Spot::Route(index, ..) = facts.place.spot {
         notes.route = Some(index);

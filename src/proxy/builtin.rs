@@ -11,10 +11,12 @@ use pingora::proxy::Session;
 use super::Gateway;
 use super::exchange::Exchange;
 use super::intake::MapFields;
-use crate::identity::login::{LoginRequest, Refusal};
-use crate::policy::decision::Hint;
+use crate::identity::login::{Grant, LoginForm, LoginRequest, Refusal};
+use crate::policy::decision::{Denial, Hint};
 use crate::policy::facts::Fields;
-use crate::policy::ladder::Permit;
+use crate::policy::ladder::{Permit, quota_exceeded};
+use crate::policy::quota::{Charged, QuotaAnswer, Stage};
+use crate::policy::route::Realm;
 use crate::problem::envelope::{Challenge, Problem, Reply, json_reply};
 use crate::reason::Reason;
 
@@ -52,10 +54,10 @@ impl Gateway {
                 let api_id = fields.first("x-api-id").filter(|_| fields.values("x-api-id").nth(1).is_none());
                 let content_type =
                     fields.first("content-type").filter(|_| fields.values("content-type").nth(1).is_none());
-                let client = exchange.sender.client;
-                let patience = &exchange.patience;
-                let request = LoginRequest { content_type, api_id, body: &body, client, patience };
-                self.resolver.login(&self.passwords, realm, &request).await
+                match LoginForm::read(&LoginRequest { content_type, api_id, body: &body }) {
+                    Ok(form) => self.log_in_with(form, exchange, permit, realm).await,
+                    Err(refusal) => Err(refusal),
+                }
             }
         };
         let outcome = answer.as_ref().map_or_else(|refusal| refusal.reason.name(), |_| "granted");
@@ -71,6 +73,30 @@ impl Gateway {
                 Err(Halt::Refuse(Problem { reason, hint, challenge }, cause))
             }
         }
+    }
+
+    /// Charges a login, and then lets `identity` judge it: who has no quota left makes nobody look anything up.
+    async fn log_in_with(
+        &self,
+        form: LoginForm,
+        exchange: &mut Exchange,
+        permit: &Permit,
+        realm: &Realm,
+    ) -> Result<Grant, Refusal> {
+        let live = exchange.live.clone();
+        let route = live.snapshot.route(permit.realm(), permit.route());
+        let client = exchange.sender.client;
+        let charges = Charged { realm, route, principal: None, client, login: form.email() }.due(Stage::Permitted);
+        if !charges.is_empty() {
+            let spending = &mut exchange.spending;
+            let answer = self.charge(permit.realm(), &charges, &live, &exchange.patience, spending).await;
+            if let QuotaAnswer::Refused { quota, retry_after } = answer {
+                exchange.notes.quota = Some(quota);
+                let Denial { reason, cause, hint } = quota_exceeded(retry_after);
+                return Err(Refusal { reason, cause, hint });
+            }
+        }
+        self.resolver.login(&self.passwords, realm, form, (client, &exchange.patience)).await
     }
 
     /// Ends the session that the permit was given for.

@@ -124,13 +124,15 @@ impl Gateway {
         Ok(())
     }
 
-    /// Changes the head of a reply on its way to a client that speaks `version`.
+    /// Changes the head of a reply on its way to the client.
     pub(super) fn edit_reply(
         &self,
-        version: http::Version,
+        session: &mut Session,
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
+        let request = session.req_header();
+        let (version, asks_for_head) = (request.version, request.method == http::Method::HEAD);
         if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
             // No upgrade is ever asked for upstream, so nobody may switch.
             exchange.fail(Reason::UpstreamInvalid, "the upstream switched protocols unasked");
@@ -146,8 +148,24 @@ impl Gateway {
         if head.status.as_u16() >= 200 {
             exchange.upstream.status = Some(head.status.as_u16());
             exchange.upstream.took = exchange.upstream.started.map(|started| started.elapsed());
+            // An upstream's own are about its quotas, which nobody asked the client to heed beside ours.
+            for (name, value) in exchange.quota_fields().into_iter().flatten() {
+                head.insert_header(name, value)?;
+            }
+            let empty = head.headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+            if asks_for_head || empty || matches!(head.status.as_u16(), 204 | 304) {
+                self.end_of_reply(session, exchange);
+            }
         }
         head.insert_header("X-Request-Id", exchange.request_id.as_str())
+    }
+
+    /// The upstream has answered to the end. With nothing left of the request either, it runs no more: what is left to do
+    /// is to write what is in memory, and a client that has all of it may have sent its next request before we are told.
+    pub(super) fn end_of_reply(&self, session: &mut Session, exchange: &mut Exchange) {
+        if session.as_downstream_mut().is_body_done() {
+            exchange.release();
+        }
     }
 
     /// Answers for an error of the carrier's; gives the status that was written, 0 for none.
@@ -161,7 +179,7 @@ impl Gateway {
             return 0;
         }
         let reply = Problem::plain(reason).reply(&exchange.live.registry, exchange.request_id.as_str());
-        match respond::answer(session, &reply, Body::Length(0), true).await {
+        match respond::answer(session, exchange, &reply, Body::Length(0), true).await {
             Ok(()) => reply.status,
             Err(_) => 0,
         }

@@ -17,16 +17,13 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Gateway;
-use super::admit::refusal;
-use super::finish::{LoggedHead, LoggedReply, app_type_token};
+use super::finish::{LoggedHead, LoggedReply};
 use super::hooks::Carrier;
-use super::intake;
 use super::raw_head::{Progress, RawHead, progress};
 use super::respond::{DRAIN_BYTES, DRAIN_TIME};
+use super::turnstile::Turned;
 use crate::config::settings::Limits;
-use crate::policy::decision::Denial;
-use crate::policy::facts::{Facts, Fault, Fields, RequestHead};
-use crate::policy::ladder::{Decision, decide};
+use crate::policy::facts::{Fault, Fields, RequestHead};
 use crate::problem::envelope::Reply;
 use crate::reason::Reason;
 
@@ -113,30 +110,20 @@ impl Edge {
         Self { gateway, carrier: Arc::new(carrier) }
     }
 
-    /// Answers a head that is refused, and closes unless `keep`. Whether the connection goes on.
-    async fn refuse(&self, io: &mut Stream, head: &RawHead, fault: Fault, peer: IpAddr, keep: bool) -> bool {
-        let gateway = &self.gateway;
-        let mut exchange = gateway.begin();
-        exchange.sender = intake::sender(peer, head, &gateway.trusted_proxies);
-        exchange.request_id = intake::request_id(&exchange.sender, head);
-        let mut judged = RequestHead::read(head.method(), head.target(), head, exchange.sender.client);
-        judged.fault = Some(fault);
-        let snapshot = Arc::clone(&exchange.live.snapshot);
-        let facts = Facts::new(&judged, &snapshot);
-        let denial = match decide(&facts) {
-            Decision::Deny(denial) => denial,
-            Decision::Permit(_) | Decision::Ask(_) => Denial::new(Reason::Internal, "a fault was not refused"),
-        };
-        let (problem, cause) = refusal(&facts, denial);
-        exchange.fail(problem.reason, cause);
-        let reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
+    /// Answers a request that is refused, and closes unless `keep`. Whether the connection goes on.
+    async fn refuse(&self, io: &mut Stream, head: &RawHead, turned: Turned<'_>, keep: bool) -> bool {
+        let (gateway, Turned { exchange, problem, app_type }) = (&self.gateway, turned);
+        let mut reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
+        for (name, value) in exchange.quota_fields().into_iter().flatten() {
+            reply.headers.push((name, value.to_str().unwrap_or_default().to_owned()));
+        }
         let body = if head.method() == "HEAD" { &[][..] } else { &reply.body };
         let written = write(io, &reply, body, keep, gateway.bounds.body_timeout).await;
         let logged = LoggedHead {
             version: if head.http_10 { "HTTP/1.0" } else { "HTTP/1.1" },
             method: head.method(),
             path: loggable_path(head.target()),
-            app_type: app_type_token(judged.app_type),
+            app_type,
             user_agent: head.first("user-agent").and_then(|value| std::str::from_utf8(value).ok()),
         };
         let status = written.then_some(reply.status);
@@ -148,10 +135,26 @@ impl Edge {
         keep && written
     }
 
+    /// Whether a request is refused here, and the length of the body that it then owes; see [`owed_body`].
+    fn turned<'h>(&self, head: &'h RawHead, peer: IpAddr) -> Option<(Turned<'h>, Option<u64>)> {
+        let judged = RequestHead::read(head.method(), head.target(), head, peer);
+        match judged.fault {
+            Some(fault) => Some((self.gateway.turn_away(head, fault, peer), owed_body(head, fault.reason))),
+            None => {
+                // What is hard to read past is left to the carrier.
+                let owed = owed_body(head, Reason::QuotaExceeded)?;
+                self.gateway.over_quota(head, judged).map(|turned| (turned, Some(owed)))
+            }
+        }
+    }
+
     /// Reads past a refused request: its head, and its body when that is short and comes soon.
-    async fn skip(&self, io: &mut Stream, bytes: &mut BytesMut, owed: u64) -> bool {
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(bytes.len(), |start| start + 4);
-        let whole = end as u64 + owed;
+    async fn skip(&self, io: &mut Stream, bytes: &mut BytesMut, head: u64, owed: u64) -> bool {
+        let whole = head + owed;
+        if bytes.len() as u64 == whole {
+            bytes.clear();
+            return true;
+        }
         let reading = async {
             while (bytes.len() as u64) < whole {
                 match io.read_buf(bytes).await {
@@ -169,12 +172,12 @@ impl Edge {
 
 /// The length of the body that a refused request still owes; `None` when the connection cannot go on,
 /// because where the next request starts is not beyond doubt.
-fn owed_body(head: &RawHead, fault: Fault) -> Option<u64> {
+fn owed_body(head: &RawHead, reason: Reason) -> Option<u64> {
     let count = |name: &str| head.values(name).count();
     let hosts = head.values("host").count() == 1;
     let host = head.first("host").and_then(|host| std::str::from_utf8(host).ok());
     let stays = head.values("connection").all(|value| value.eq_ignore_ascii_case(b"keep-alive"));
-    let readable = fault.reason == Reason::RequestMalformed
+    let readable = matches!(reason, Reason::RequestMalformed | Reason::QuotaExceeded)
         && !head.http_10
         && hosts
         && host.is_some_and(crate::policy::uri::is_host)
@@ -224,14 +227,15 @@ fn loggable_path(target: &[u8]) -> &str {
 /// Writes a reply to a client whose head no carrier holds. Whether it was written.
 pub(crate) async fn write(io: &mut Stream, reply: &Reply, body: &[u8], keep: bool, within: Duration) -> bool {
     let phrase = http::StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
-    let mut text = format!("HTTP/1.1 {} {}\r\n", reply.status, phrase.unwrap_or("Refused"));
+    let mut bytes = Vec::with_capacity(512 + body.len());
+    let mut push = |parts: &[&str]| parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+    push(&["HTTP/1.1 ", &reply.status.to_string(), " ", phrase.unwrap_or("Refused"), "\r\n"]);
     for (name, value) in &reply.headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        push(&[name, ": ", value, "\r\n"]);
     }
-    let connection = if keep { "keep-alive" } else { "close" };
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-    text.push_str(&format!("Content-Length: {}\r\nDate: {date}\r\nConnection: {connection}\r\n\r\n", reply.body.len()));
-    let mut bytes = text.into_bytes();
+    push(&["Content-Length: ", &reply.body.len().to_string(), "\r\nDate: ", &date, "\r\nConnection: "]);
+    push(&[if keep { "keep-alive" } else { "close" }, "\r\n\r\n"]);
     bytes.extend_from_slice(body);
     let writing = async {
         io.write_all(&bytes).await?;
@@ -280,12 +284,12 @@ impl HttpServerApp for Edge {
             match arrive(limits, &mut io, &mut bytes, &mut head, shutdown.clone()).await {
                 Arrival::Gone => return None,
                 Arrival::Refused(fault) => {
-                    self.refuse(&mut io, &head, fault, peer, false).await;
+                    self.refuse(&mut io, &head, self.gateway.turn_away(&head, fault, peer), false).await;
                     return None;
                 }
                 Arrival::Head => {}
             }
-            let Some(fault) = RequestHead::read(head.method(), head.target(), &head, peer).fault else {
+            let Some((turned, owed)) = self.turned(&head, peer) else {
                 let mut session = ServerSession::new_http1(io);
                 session.set_keepalive(keepalive);
                 session.set_keepalive_reuses_remaining(reuses);
@@ -293,12 +297,11 @@ impl HttpServerApp for Edge {
                 session.set_pipelined_prefix(in_origin_form(bytes, &head));
                 return self.carrier.process_new_http(session, shutdown).await;
             };
-            let owed = owed_body(&head, fault);
-            let goes_on = self.refuse(&mut io, &head, fault, peer, owed.is_some()).await;
+            let goes_on = self.refuse(&mut io, &head, turned, owed.is_some()).await;
             if !goes_on {
                 return None;
             }
-            if !self.skip(&mut io, &mut bytes, owed.unwrap_or_default()).await {
+            if !self.skip(&mut io, &mut bytes, head.length(), owed.unwrap_or_default()).await {
                 linger(&mut io).await;
                 return None;
             }

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+
+use super::turnstile::charges_arrivals;
 use crate::limits::{Reading, Running};
 use crate::policy::access::{RoleIndex, Scope};
 use crate::policy::ladder::Permit;
@@ -13,11 +16,12 @@ use crate::policy::quota::QuotaIndex;
 use crate::policy::snapshot::RealmIndex;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::table::RouteIndex;
+use crate::problem::quota_fields::{NAMES, QuotaFields};
 use crate::problem::registry::Registry;
 use crate::reason::Reason;
 use crate::store::Patience;
 use crate::telemetry::meters::Meters;
-use crate::telemetry::metrics::Counted;
+use crate::telemetry::metrics::{Counted, Metrics};
 use crate::telemetry::request_id::RequestId;
 
 /// One policy snapshot with what is bound to it. A request sees exactly one.
@@ -28,6 +32,20 @@ pub struct Live {
     pub meters: Meters,
     /// What refusals say.
     pub registry: Registry,
+    /// What clients are told of quotas.
+    pub quota_fields: QuotaFields,
+    /// Whether any request can be charged on arrival.
+    pub charges_arrivals: bool,
+}
+
+impl Live {
+    /// Binds to a snapshot what requests need beside it.
+    #[must_use]
+    pub fn bind(metrics: &Arc<Metrics>, snapshot: Arc<Snapshot>, registry: Registry) -> Self {
+        let (meters, quota_fields) = (Meters::bind(metrics, &snapshot), QuotaFields::bind(&snapshot));
+        let charges_arrivals = charges_arrivals(snapshot.realms());
+        Self { snapshot, meters, registry, quota_fields, charges_arrivals }
+    }
 }
 
 /// Who sent a request, as far as proxies in front are trusted.
@@ -69,7 +87,8 @@ pub struct Notes {
 pub struct Spending {
     /// The quota that the client is told of.
     pub reading: Option<Reading>,
-    /// Free again when this is dropped.
+    /// Free again when this is dropped: when the answer is complete ([`Exchange::release`]), or at the latest with the
+    /// exchange, whatever became of it.
     pub running: Running,
 }
 
@@ -148,6 +167,21 @@ impl Exchange {
             body_received: 0,
             _counted: counted,
         }
+    }
+
+    /// The fields that tell the client of its tightest quota; none where it was not charged.
+    #[must_use]
+    pub fn quota_fields(&self) -> Option<[(&'static str, HeaderValue); 2]> {
+        let (realm, Reading { quota, remaining, more_in }) = self.notes.realm.zip(self.spending.reading)?;
+        let [policy, standing] = self.live.quota_fields.told(realm, quota, remaining, more_in)?;
+        let [policy_name, standing_name] = NAMES;
+        Some([(policy_name, policy), (standing_name, standing)])
+    }
+
+    /// Runs no more: frees what it occupied. Called before the last bytes of an answer leave, so that a client that waits
+    /// for each answer never runs into a request of its own that has just ended.
+    pub fn release(&mut self) {
+        drop(std::mem::take(&mut self.spending.running));
     }
 
     /// Notes why it ends short of success. The first reason stays: it is the one that the client is told.

@@ -3,6 +3,7 @@
 //! Nothing is decided here, and nothing else implements a trait of the carrier's for requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -78,7 +79,20 @@ impl ProxyHttp for Carrier {
         head: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> pingora::Result<()> {
-        self.0.edit_reply(session.req_header().version, head, exchange)
+        self.0.edit_reply(session, head, exchange)
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> pingora::Result<Option<Duration>> {
+        if end_of_stream {
+            self.0.end_of_reply(session, exchange);
+        }
+        Ok(None)
     }
 
     fn error_while_proxy(
@@ -108,6 +122,7 @@ impl ProxyHttp for Carrier {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         let client_gone = error.is_some_and(|error| respond::reason_of(error).is_none());
+        exchange.release();
         self.0.finish_upstream(exchange);
         self.0.finish(session, exchange, client_gone);
     }

@@ -15,6 +15,7 @@ pub mod intake;
 pub mod listener;
 pub mod raw_head;
 pub mod respond;
+pub mod turnstile;
 
 use std::sync::Arc;
 
@@ -61,8 +62,13 @@ impl Gateway {
     /// A request begins.
     #[must_use]
     pub fn begin(&self) -> Exchange {
+        self.begin_with(self.live.load_full())
+    }
+
+    /// A request begins that was looked at by these policies.
+    fn begin_with(&self, live: Arc<Live>) -> Exchange {
         let patience = self.resolver.sessions().store().patience();
-        Exchange::begin(self.live.load_full(), Counted::new(&self.metrics.in_flight), patience)
+        Exchange::begin(live, Counted::new(&self.metrics.in_flight), patience)
     }
 
     /// Judges a request and answers it, unless it is to be forwarded. `true`: it was answered.
@@ -98,7 +104,7 @@ impl Gateway {
             Destination::Logout => self.log_out(exchange, &permit).await,
         };
         match reply {
-            Ok(reply) => respond::answer(session, &reply, body, false).await?,
+            Ok(reply) => respond::answer(session, exchange, &reply, body, false).await?,
             Err(Halt::Refuse(problem, cause)) => respond::refuse(session, exchange, &problem, cause, body).await?,
             Err(Halt::Gone(error)) => return Err(error),
         }

@@ -148,6 +148,12 @@ impl RawHead {
         Ok(())
     }
 
+    /// How many bytes it took, the empty line at its end included.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.text.len() as u64
+    }
+
     /// The method's name, `-` when it could not be read.
     #[must_use]
     pub fn method(&self) -> &str {

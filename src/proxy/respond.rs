@@ -30,11 +30,18 @@ pub async fn refuse(
 ) -> pingora::Result<()> {
     exchange.fail(problem.reason, cause);
     let reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
-    answer(session, &reply, body, problem.reason == Reason::RequestTimeout).await
+    answer(session, exchange, &reply, body, problem.reason == Reason::RequestTimeout).await
 }
 
 /// Writes a reply, then reads what the client still owes, within bounds.
-pub async fn answer(session: &mut Session, reply: &Reply, body: Body, close: bool) -> pingora::Result<()> {
+pub async fn answer(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    reply: &Reply,
+    body: Body,
+    close: bool,
+) -> pingora::Result<()> {
+    exchange.release();
     let owed_too_much = matches!(body, Body::Length(length) if length > DRAIN_BYTES);
     let downstream = session.as_downstream_mut();
     // The carrier would close every connection that owes a body; we read it first.
@@ -44,7 +51,7 @@ pub async fn answer(session: &mut Session, reply: &Reply, body: Body, close: boo
     if close || ((owed_too_much || expects) && !downstream.is_body_done()) {
         downstream.set_keepalive(None);
     }
-    write(session, reply).await?;
+    write(session, exchange, reply).await?;
     if !drained(session).await {
         session.as_downstream_mut().set_keepalive(None);
         session.as_downstream_mut().shutdown().await;
@@ -52,10 +59,13 @@ pub async fn answer(session: &mut Session, reply: &Reply, body: Body, close: boo
     Ok(())
 }
 
-async fn write(session: &mut Session, reply: &Reply) -> pingora::Result<()> {
-    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 1))?;
+async fn write(session: &mut Session, exchange: &Exchange, reply: &Reply) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 3))?;
     for (name, value) in &reply.headers {
         head.append_header(*name, value.as_str())?;
+    }
+    for (name, value) in exchange.quota_fields().into_iter().flatten() {
+        head.append_header(name, value)?;
     }
     head.set_content_length(reply.body.len())?;
     let bodiless = session.req_header().method == http::Method::HEAD;

@@ -1,12 +1,14 @@
 //! The access log: one JSON object a request.
 //!
 //! A line alone answers "why was I refused". Writing never blocks a request: lines go to a writer thread
-//! over a bounded channel, and what does not fit is dropped and counted.
+//! over a bounded channel, and what does not fit is dropped and counted. The thread writes what has gathered at once, since
+//! under load waking it for each line would cost as much as refusing a request.
 
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -61,26 +63,54 @@ pub struct AccessLog {
     lost: Arc<AtomicU64>,
 }
 
-/// A file or pipe whose failures are counted: a line that cannot be written is lost, not silently so.
+/// A file or pipe whose failures are counted: a line that cannot be written is lost, not silently so. Used by the writer
+/// thread alone, which calls `flush` whenever it has emptied the channel.
 struct Sink<W> {
     inner: W,
     lost: Arc<AtomicU64>,
+    /// Lines to be written, and how many.
+    gathered: Vec<u8>,
+    count: u64,
+}
+
+impl<W: Write> Sink<W> {
+    const fn new(inner: W, lost: Arc<AtomicU64>) -> Self {
+        Self { inner, lost, gathered: Vec::new(), count: 0 }
+    }
+
+    fn write_out(&mut self) {
+        let written = self.inner.write_all(&self.gathered).and_then(|()| self.inner.flush());
+        if written.is_err() {
+            self.lost.fetch_add(self.count, Ordering::Relaxed);
+        }
+        self.gathered.clear();
+        self.count = 0;
+    }
 }
 
 impl<W: Write> Write for Sink<W> {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        if self.inner.write_all(line).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        self.gathered.extend_from_slice(line);
+        self.count += 1;
+        if self.gathered.len() >= LARGEST_WRITE {
+            self.write_out();
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        // What failed was counted when it was written.
-        let _ = self.inner.flush();
+        self.write_out();
+        // Lines of the next moment gather in the channel, and nobody has to wake this thread for them.
+        std::thread::sleep(PAUSE);
         Ok(())
     }
 }
+
+/// Bytes of lines that are written in one go.
+const LARGEST_WRITE: usize = 64 << 10;
+
+/// How long a line waits at most because another was written just before.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Keeps the writer thread; dropping it writes what is queued.
 pub struct AccessLogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuard);
@@ -98,10 +128,10 @@ impl AccessLog {
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
         let (writer, guard) = match path {
-            None => builder.finish(Sink { inner: std::io::stdout(), lost: counted }),
+            None => builder.finish(Sink::new(std::io::stdout(), counted)),
             Some(path) => {
                 let inner = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-                builder.finish(Sink { inner, lost: counted })
+                builder.finish(Sink::new(inner, counted))
             }
         };
         let dropped = writer.error_counter();
@@ -133,4 +163,51 @@ pub fn timestamp() -> String {
     let (month, day) = (u8::from(date.month()), date.day());
     let (hour, minute, second, millisecond) = time.as_hms_milli();
     format!("{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z", date.year())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Remembers each write, or takes none.
+    struct Pipe(Option<Arc<std::sync::Mutex<Vec<Vec<u8>>>>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let Some(writes) = &self.0 else { return Err(std::io::ErrorKind::BrokenPipe.into()) };
+            writes.lock().unwrap().push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_gathered_are_one_write_each_whole_and_in_order() {
+        let writes = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut sink = Sink::new(Pipe(Some(Arc::clone(&writes))), Arc::default());
+        for line in [b"one\n", b"two\n"] {
+            sink.write_all(line).unwrap();
+        }
+        assert!(writes.lock().unwrap().is_empty(), "the channel may hold more");
+        sink.flush().unwrap();
+        assert_eq!(*writes.lock().unwrap(), [b"one\ntwo\n"]);
+        // What is very long does not wait for an end.
+        sink.write_all(&[b'x'; LARGEST_WRITE]).unwrap();
+        assert_eq!(writes.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn every_line_that_cannot_be_written_is_counted() {
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut sink = Sink::new(Pipe(None), Arc::clone(&lost));
+        for _ in 0..3 {
+            sink.write_all(b"line\n").unwrap();
+        }
+        sink.flush().unwrap();
+        sink.flush().unwrap();
+        assert_eq!(lost.load(Ordering::Relaxed), 3);
+    }
 }

@@ -54,6 +54,16 @@ const SHOWN: &[(&str, &str)] = &[
     ("ERR-006", "observe::one_line_a_request_and_each_upstream_request_has_exactly_one_permitted_line"),
     ("ERR-007", "observe::two_thousand_random_requests_add_no_series"),
     ("ERR-008", "observe::one_line_a_request_and_each_upstream_request_has_exactly_one_permitted_line"),
+    ("RATE-001", "quota::the_first_call_over_a_quota_is_429_and_reaches_no_upstream"),
+    ("RATE-003", "quota_evasion::headers_that_a_client_makes_up_give_it_no_other_address"),
+    ("RATE-006", "quota_evasion::an_ipv4_client_of_a_dual_stack_listener_is_the_same_client"),
+    ("RATE-006", "quota_evasion::a_trusted_proxys_word_separates_clients_and_mapped_forms_are_one_address"),
+    ("RATE-007", "quota_evasion::spellings_of_a_path_and_methods_share_the_routes_bucket_or_are_refused"),
+    ("RATE-008", "quota_evasion::credentials_tokens_and_spellings_of_one_account_share_its_bucket"),
+    ("RATE-009", "quota_evasion::spellings_of_a_path_and_methods_share_the_routes_bucket_or_are_refused"),
+    ("RATE-010", "quota_evasion::wrong_keys_with_anothers_id_cost_the_sender_and_never_the_victim"),
+    ("RATE-012", "quota_pace::no_window_long_span_passes_more_than_the_burst_and_one_window_of_the_rate"),
+    ("RATE-017", "quota_pace::a_429_costs_at_most_a_fifth_of_the_cpu_of_a_forwarded_call"),
 ];
 
 /// How many cases are shown in each group that is shown whole.

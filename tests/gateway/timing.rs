@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use portcullis::app::App;
 use portcullis::cli::report;
-use portcullis::identity::login::LoginRequest;
+use portcullis::identity::login::{LoginForm, LoginRequest};
 use portcullis::policy::credential::{ApiKey, Presented};
 use portcullis::policy::principal::Identity;
 use portcullis::reason::Reason;
@@ -166,14 +166,10 @@ fn time_does_not_tell_an_unknown_email_from_a_wrong_password() {
         runtime.block_on(gateway.resolver.lockout().clear_all()).expect("a store in memory");
     };
     let samples = interleaved(forget, |kind| {
-        let request = LoginRequest {
-            content_type: Some(b"application/json"),
-            api_id: Some(b"ak_root"),
-            body: bodies[kind].as_bytes(),
-            client: CLIENT,
-            patience: &patience,
-        };
-        let refused = runtime.block_on(gateway.resolver.login(&gateway.passwords, realm, &request));
+        let (content_type, api_id) = (Some(&b"application/json"[..]), Some(&b"ak_root"[..]));
+        let form = LoginForm::read(&LoginRequest { content_type, api_id, body: bodies[kind].as_bytes() });
+        let form = form.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        let refused = runtime.block_on(gateway.resolver.login(&gateway.passwords, realm, form, (CLIENT, &patience)));
         assert_eq!(refused.map(|_| ()).map_err(|refusal| refusal.reason), Err(Reason::LoginFailed));
     });
     assert_alike(["an unknown e-mail", "a wrong password"], &samples, 0.0);

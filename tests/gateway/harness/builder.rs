@@ -21,6 +21,7 @@ pub(crate) const SECRET_VARIABLE: &str = "PORTCULLIS_TOKEN_KEY";
 #[derive(Clone)]
 pub(crate) struct Builder {
     listen: SocketAddr,
+    also_listen: String,
     server: String,
     limits: String,
     ttl: String,
@@ -54,6 +55,7 @@ impl Gateway {
     pub(crate) fn builder() -> Builder {
         Builder {
             listen: ports::free(),
+            also_listen: String::new(),
             server: String::new(),
             limits: String::new(),
             ttl: "20m".into(),
@@ -77,6 +79,12 @@ impl Builder {
     /// Another proxy address than a free one.
     pub(crate) fn listen(mut self, address: SocketAddr) -> Self {
         self.listen = address;
+        self
+    }
+
+    /// One more proxy address.
+    pub(crate) fn also_listen(mut self, address: SocketAddr) -> Self {
+        self.also_listen.push_str(&format!(", \"{address}\""));
         self
     }
 
@@ -216,10 +224,24 @@ impl Builder {
     /// `gateway.toml` with this admin address.
     pub(crate) fn toml(&self, admin: SocketAddr) -> String {
         let names: Vec<String> = self.policies.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let Self { listen, server, limits, ttl, keys, token, store, directory, lockout, upstreams, extra, .. } = self;
+        let Self {
+            listen,
+            also_listen,
+            server,
+            limits,
+            ttl,
+            keys,
+            token,
+            store,
+            directory,
+            lockout,
+            upstreams,
+            extra,
+            ..
+        } = self;
         format!(
             r#"[server]
-listen = ["{listen}"]
+listen = ["{listen}"{also_listen}]
 admin = "{admin}"
 runtime_dir = "run"
 {server}

@@ -23,6 +23,7 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod seed;
 pub(crate) mod sentinel;
+pub(crate) mod shop;
 pub(crate) mod toxic;
 pub(crate) mod trial;
 pub(crate) mod upstream;

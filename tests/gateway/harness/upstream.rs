@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::harness::client::latin1;
+use crate::harness::request::chunked;
 use crate::harness::wait::{PATIENCE, eventually};
 
 /// A request as it arrived.
@@ -176,6 +177,12 @@ pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<
     wire.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
     wire.extend_from_slice(body);
     vec![Step::Send(wire)]
+}
+
+/// An answer in these chunks.
+pub(crate) fn chunked_answer(chunks: &[&str]) -> Vec<Step> {
+    let head = [head(200, &[("Transfer-Encoding", "chunked")]), b"\r\n".to_vec()].concat();
+    vec![Step::Send(head), Step::Send(chunked(chunks))]
 }
 
 /// Bytes as they are, then the end of the connection.

@@ -1,0 +1,99 @@
+//! Stage 0c: what is refused without the carrier: heads with a fault, and requests whose quotas on arrival have nothing left.
+//!
+//! Called by the edge, which writes the answer. A client over its quota costs the least here: nothing of the carrier is set
+//! up for it. Nothing is charged: who passes is charged when it is judged, and quotas that all gateways share are judged
+//! there alone, since only the store knows how they stand.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Gateway;
+use super::admit::{notes, refusal};
+use super::exchange::{Exchange, Notes};
+use super::finish::app_type_token;
+use super::intake;
+use super::raw_head::RawHead;
+use crate::limits::{Reading, Said, Standing};
+use crate::policy::decision::Denial;
+use crate::policy::facts::{Facts, Fault, RequestHead};
+use crate::policy::ladder::{Decision, decide};
+use crate::policy::quota::{Limit, QuotaAnswer, Stage};
+use crate::policy::route::Realm;
+use crate::problem::envelope::Problem;
+use crate::reason::Reason;
+
+/// A request that goes no further.
+pub(super) struct Turned<'h> {
+    /// What is remembered of it.
+    pub exchange: Exchange,
+    /// What the client is told.
+    pub problem: Problem,
+    /// Of the head, for the log.
+    pub app_type: Option<&'h str>,
+}
+
+impl Gateway {
+    /// Refuses a head for its fault.
+    pub(super) fn turn_away<'h>(&self, head: &'h RawHead, fault: Fault, peer: IpAddr) -> Turned<'h> {
+        let mut exchange = self.begin();
+        exchange.sender = intake::sender(peer, head, &self.trusted_proxies);
+        exchange.request_id = intake::request_id(&exchange.sender, head);
+        let live = Arc::clone(&exchange.live);
+        let mut judged = RequestHead::read(head.method(), head.target(), head, exchange.sender.client);
+        judged.fault = Some(fault);
+        turned(exchange, &Facts::new(&judged, &live.snapshot), app_type_token(judged.app_type))
+    }
+
+    /// Refuses a request whose quotas on arrival have nothing left; `None`: it may go on and be judged. The head was read as
+    /// the peer's; whoever the peer speaks for is found out here.
+    pub(super) fn over_quota<'h>(&self, head: &'h RawHead, mut judged: RequestHead<'h>) -> Option<Turned<'h>> {
+        let live = self.live.load();
+        if !live.charges_arrivals {
+            return None;
+        }
+        let sender = intake::sender(judged.client, head, &self.trusted_proxies);
+        judged.client = sender.client;
+        let mut facts = Facts::new(&judged, &live.snapshot);
+        let (index, realm) = facts.place.realm?;
+        let charges = facts.charges(Stage::Arrival)?;
+        let refusing = self.limits.peek(&charges).into_iter().filter(|standing| refuses(realm, standing));
+        let Standing { quota, remaining, wait } = refusing.max_by_key(|standing| standing.wait)?;
+        let retry_after = u32::try_from(wait.div_ceil(NANOSECONDS)).unwrap_or(u32::MAX).max(1);
+        facts.arrival = Some(QuotaAnswer::Refused { quota, retry_after });
+        live.meters.record_quota(index, quota, (Said::Refused as usize, Said::Refused.name()));
+        let mut exchange = self.begin_with(Arc::clone(&live));
+        exchange.request_id = intake::request_id(&sender, head);
+        exchange.sender = sender;
+        let has_rate = realm.quota(quota).is_some_and(|quota| matches!(quota.limit, Limit::Rate(_)));
+        exchange.spending.reading = has_rate.then_some(Reading { quota, remaining, more_in: retry_after });
+        Some(turned(exchange, &facts, app_type_token(judged.app_type)))
+    }
+}
+
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// Whether this quota has too little left, and this gateway alone knows.
+fn refuses(realm: &Realm, standing: &Standing) -> bool {
+    let is_own = realm.quota(standing.quota).is_some_and(|quota| match quota.limit {
+        Limit::Rate(rate) => !rate.shared,
+        Limit::InFlight(_) => true,
+    });
+    is_own && standing.wait > 0
+}
+
+fn turned<'h>(mut exchange: Exchange, facts: &Facts<'_>, app_type: Option<&'h str>) -> Turned<'h> {
+    let decision = decide(facts);
+    exchange.notes = Notes { quota: facts.refused_quota(), ..notes(facts, &decision) };
+    let denial = match decision {
+        Decision::Deny(denial) => denial,
+        Decision::Permit(_) | Decision::Ask(_) => Denial::new(Reason::Internal, "what is to be refused was not"),
+    };
+    let (problem, cause) = refusal(facts, denial);
+    exchange.fail(problem.reason, cause);
+    Turned { exchange, problem, app_type }
+}
+
+/// Whether any request can be charged on arrival: where none can, no head is looked at twice.
+pub(super) fn charges_arrivals(realms: &[Realm]) -> bool {
+    realms.iter().any(|realm| realm.quotas.iter().any(|quota| quota.per.stage() == Stage::Arrival))
+}
