@@ -4,6 +4,7 @@
 //! directory, and over the quotas as they stand in this gateway; nothing is sent anywhere, no secret is asked for and
 //! nothing is counted or charged.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::directory::Unavailable;
 use crate::policy::credential::Scheme;
 use crate::policy::facts::{Facts, TargetAnswer};
 use crate::policy::principal::{Account, Identity, is_id};
-use crate::policy::quota::{Charges, QuotaAnswer};
+use crate::policy::quota::{Charges, Limit, QuotaAnswer};
 use crate::policy::reach::reach;
 use crate::policy::rehearsal::{Call, Tree, rehearse_charged};
 use crate::proxy::exchange::Live;
@@ -81,11 +82,19 @@ impl Admin {
         rehearse_charged(&live.snapshot, tree, call, |charges| self.would_say(charges), view)
     }
 
-    /// What the quotas would say to a request now: one that has to be waited for longest refuses first.
+    /// What the quotas would say to a request now. As for a request, the store is not asked for one that this gateway's
+    /// own quotas refuse, and of several the one is named that has to be waited for longest.
     fn would_say(&self, charges: &Charges<'_>) -> QuotaAnswer {
         let standings = self.gateway.limits.peek(charges);
-        let longest = standings.iter().filter(|standing| standing.wait > 0).max_by_key(|standing| standing.wait);
-        longest.map_or(QuotaAnswer::Admitted, |standing| QuotaAnswer::Refused {
+        let refusing = charges.iter().zip(&standings).zip(0u8..).filter(|((_, standing), _)| standing.wait > 0);
+        let first = refusing.max_by_key(|((charge, standing), place)| {
+            let own = match charge.quota.limit {
+                Limit::Rate(rate) => !rate.shared,
+                Limit::InFlight(_) => true,
+            };
+            (own, standing.wait, Reverse(*place))
+        });
+        first.map_or(QuotaAnswer::Admitted, |((_, standing), _)| QuotaAnswer::Refused {
             quota: standing.quota,
             retry_after: u32::try_from(seconds(standing.wait)).unwrap_or(u32::MAX),
         })

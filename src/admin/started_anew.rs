@@ -20,8 +20,7 @@ pub struct StartedAnew {
 }
 
 /// All of them, in the order of the new policies.
-#[must_use]
-pub fn started_anew(old: &Snapshot, new: &Snapshot) -> Vec<StartedAnew> {
+pub(super) fn started_anew(old: &Snapshot, new: &Snapshot) -> Vec<StartedAnew> {
     let mut anew = Vec::new();
     for realm in new.realms() {
         let Some(before) = old.realms().iter().find(|known| known.name == realm.name) else { continue };
