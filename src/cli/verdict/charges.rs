@@ -49,20 +49,20 @@ pub(super) fn charged(around: &Around<'_>, facts: &Facts<'_>, stage: Stage) -> V
     charges.iter().map(shown).collect()
 }
 
-/// Quotas that the realm or the route names and that do not apply to this caller, with why.
+/// Quotas of the route that do not apply to this caller, with why. Those of arrival apply to everybody.
 pub(super) fn not_charged(facts: &Facts<'_>, stage: Stage) -> Vec<Value> {
-    let (Some((_, realm)), Some(route)) = (facts.place.realm, facts.place.route()) else { return Vec::new() };
+    let (Some((_, realm)), Some(route), Stage::Permitted) = (facts.place.realm, facts.place.route(), stage) else {
+        return Vec::new();
+    };
     let charges = due(facts, stage);
     let is_charged = |index| charges.iter().flat_map(Charges::iter).any(|charge| charge.index == index);
-    let named = realm.charged.iter().chain(&route.quotas).filter(|index| !is_charged(**index));
-    let quotas = named.filter_map(|index| realm.quota(*index));
-    let quotas = quotas.filter(|quota| quota.per.is_charged_on_arrival() == (stage == Stage::Arrival));
+    let missing = route.quotas.iter().filter(|index| !is_charged(**index)).filter_map(|index| realm.quota(*index));
     let shown = |quota: &Quota| {
         let mut row = row(quota);
-        row["why"] = json!(why_not(facts, &quota.per));
-        row
+        row["why"] = json!(why_not(facts, &quota.per)?);
+        Some(row)
     };
-    quotas.map(shown).collect()
+    missing.filter_map(shown).collect()
 }
 
 /// Nanoseconds in whole seconds, rounded up, as `Retry-After` has them.
@@ -106,15 +106,14 @@ fn stand(row: &mut Value, quota: &Quota, standing: &Standing) {
     row["wait_seconds"] = json!(seconds(standing.wait));
 }
 
-fn why_not(facts: &Facts<'_>, per: &Per) -> String {
-    let nobody = facts.principal().is_none();
+/// `None` for what was charged on arrival.
+fn why_not(facts: &Facts<'_>, per: &Per) -> Option<String> {
     match per {
-        Per::Principal | Per::Ancestor(_) if nobody => "the route is public: nobody proves who calls".to_owned(),
-        Per::Ancestor(role) => format!("neither the caller nor an account above it is a {role}"),
-        Per::Login => "only a login has an e-mail".to_owned(),
-        Per::Upstream => "the gateway answers the route itself".to_owned(),
-        Per::Principal | Per::Address | Per::Realm | Per::Route => {
-            "one request cannot be charged to more quotas".to_owned()
+        Per::Address | Per::Realm => None,
+        Per::Principal | Per::Ancestor(_) if facts.principal().is_none() => Some("nobody proves who calls".to_owned()),
+        Per::Ancestor(role) => Some(format!("neither the caller nor an account above it is a {role}")),
+        Per::Principal | Per::Login | Per::Route | Per::Upstream => {
+            Some("the route has nothing that it could be charged to".to_owned())
         }
     }
 }
