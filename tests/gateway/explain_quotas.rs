@@ -152,7 +152,7 @@ fn explain_names_the_quota_of_a_login_that_is_charged_later() {
     let quota = rung(&report, "quota");
     assert_eq!((&quota["result"], &quota["quotas"][0]["quota"]), (&json!("later"), &json!("login")), "{quota:#}");
     assert_eq!(quota["quotas"][0]["limit"], "10/min, burst 10");
-    assert_eq!(quota["quotas"][0]["whose"], "login (the e-mail of the login)");
+    assert_eq!(quota["quotas"][0]["whose"], "login (its e-mail)");
     assert_eq!(quota["not_charged"], json!([]));
 }
 

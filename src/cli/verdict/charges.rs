@@ -15,7 +15,7 @@ use crate::policy::route::Destination;
 pub type Peek<'a> = &'a dyn Fn(&Charges<'_>) -> Vec<Standing>;
 
 /// Stands for an e-mail that nobody has sent yet.
-const UNREAD: &str = "(the e-mail of the login)";
+const UNREAD: &str = "(its e-mail)";
 
 /// What the rung of this name charges.
 pub(super) fn stage_of(rung: &str) -> Option<Stage> {
