@@ -158,7 +158,12 @@ fn explain_names_the_quota_of_a_login_that_is_charged_later() {
 
 #[test]
 fn explained_quotas_refuse_exactly_the_requests_that_are_refused() {
-    let lab = Lab::with(|builder| builder.policy("nest", POLICY));
+    assert_explained_is_what_happens(POLICY);
+}
+
+#[track_caller]
+fn assert_explained_is_what_happens(policy: &str) {
+    let lab = Lab::with(|builder| builder.policy("nest", policy));
     let (mut permits, mut refusals) = (0, Vec::new());
     for _ in 0..3 {
         for (role, account) in [("user", "usr-1"), ("user", "usr-2"), ("customer", "cus-42"), ("reseller", "res-7")] {
