@@ -8,6 +8,7 @@ mod explain;
 mod records;
 pub mod reload;
 mod reply;
+mod started_anew;
 mod state;
 
 use std::net::SocketAddr;

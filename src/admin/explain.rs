@@ -1,8 +1,10 @@
 //! `POST /explain`: what a request would come to by the policies and accounts in effect now, and why.
 //!
 //! Called by the listener after its checks. The same ladder judges as for traffic, over answers that are looked up in the
-//! directory; nothing is sent anywhere, no secret is asked for and nothing is counted.
+//! directory, and over the quotas as they stand in this gateway; nothing is sent anywhere, no secret is asked for and
+//! nothing is counted or charged.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,13 +17,14 @@ use time::OffsetDateTime;
 use super::Admin;
 use super::records::parse;
 use super::reply::{Refusal, json_ok};
-use crate::cli::verdict::{Around, describe};
+use crate::cli::verdict::{Around, describe, seconds};
 use crate::directory::Unavailable;
 use crate::policy::credential::Scheme;
 use crate::policy::facts::{Facts, TargetAnswer};
 use crate::policy::principal::{Account, Identity, is_id};
+use crate::policy::quota::{Charges, Limit, QuotaAnswer};
 use crate::policy::reach::reach;
-use crate::policy::rehearsal::{Call, Tree, rehearse};
+use crate::policy::rehearsal::{Call, Tree, rehearse_charged};
 use crate::proxy::exchange::Live;
 
 /// The body.
@@ -69,12 +72,32 @@ impl Admin {
     /// What it comes to, and the account that it names if the tree does not have it.
     fn judge(&self, call: &Call, tree: &Tree, live: &Live) -> (Value, Option<String>) {
         let upstream = |index| self.gateway.upstreams.find(index).map(crate::upstream::Upstream::name);
-        let around = Around { registry: &live.registry, upstream: &upstream };
+        let peek = |charges: &Charges<'_>| self.gateway.limits.peek(charges);
+        let around = Around { registry: &live.registry, upstream: &upstream, peek: Some(&peek) };
         let unknown = |facts: &Facts<'_>| {
             let target = reach(facts).ok().and_then(|reach| reach.target);
             target.filter(|_| facts.target == Some(TargetAnswer::Unknown)).map(std::borrow::Cow::into_owned)
         };
-        rehearse(&live.snapshot, tree, call, |facts, decision| (describe(&around, facts, decision), unknown(facts)))
+        let view = |facts: &Facts<'_>, decision: &_| (describe(&around, facts, decision), unknown(facts));
+        rehearse_charged(&live.snapshot, tree, call, |charges| self.would_say(charges), view)
+    }
+
+    /// What the quotas would say to a request now. As for a request, the store is not asked for one that this gateway's
+    /// own quotas refuse, and of several the one is named that has to be waited for longest.
+    fn would_say(&self, charges: &Charges<'_>) -> QuotaAnswer {
+        let standings = self.gateway.limits.peek(charges);
+        let refusing = charges.iter().zip(&standings).zip(0u8..).filter(|((_, standing), _)| standing.wait > 0);
+        let first = refusing.max_by_key(|((charge, standing), place)| {
+            let own = match charge.quota.limit {
+                Limit::Rate(rate) => !rate.shared,
+                Limit::InFlight(_) => true,
+            };
+            (own, standing.wait, Reverse(*place))
+        });
+        first.map_or(QuotaAnswer::Admitted, |((_, standing), _)| QuotaAnswer::Refused {
+            quota: standing.quota,
+            retry_after: u32::try_from(seconds(standing.wait)).unwrap_or(u32::MAX),
+        })
     }
 
     /// Fills in who calls.

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::Response;
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::Admin;
 use super::reply::{Refusal, json_ok};
+use super::started_anew::{StartedAnew, started_anew};
 use crate::cli::report::{Loaded, read_all, rows};
 use crate::config::diag::Faults;
 use crate::config::load::Config;
@@ -45,6 +47,15 @@ pub struct ReadFiles {
     pub names: Vec<String>,
     /// RFC 3339.
     pub at: String,
+}
+
+/// What a reload took over; the body of its answer.
+#[derive(Debug, Serialize)]
+pub struct Applied {
+    /// The policies in effect.
+    pub revision: String,
+    /// Quotas that it changed, and of which nothing is spent any more therefore.
+    pub quotas_started_anew: Vec<StartedAnew>,
 }
 
 /// Why nothing was taken over: findings as `check` has them, and the label of the metric.
@@ -102,11 +113,11 @@ impl Reloader {
         self.files.load_full()
     }
 
-    /// Reads everything again and takes it over; gives the revision in effect.
+    /// Reads everything again and takes it over.
     ///
     /// # Errors
     /// Why nothing has changed.
-    pub async fn reload(self: &Arc<Self>) -> Result<String, NotReloaded> {
+    pub async fn reload(self: &Arc<Self>) -> Result<Applied, NotReloaded> {
         let own = Arc::clone(self);
         // On a task of its own: whoever asked may go away, and must not leave half of it behind.
         let outcome = tokio::spawn(async move { own.read_and_apply().await }).await;
@@ -116,7 +127,12 @@ impl Reloader {
         metrics.policy_reloads.with_label_values(&[result]).inc();
         metrics.policy_stale.set(i64::from(outcome.is_err()));
         match &outcome {
-            Ok(revision) => tracing::info!("reloaded: policies of revision {revision}"),
+            Ok(applied) => {
+                tracing::info!("reloaded: policies of revision {}", applied.revision);
+                for StartedAnew { quota, was, now } in &applied.quotas_started_anew {
+                    tracing::info!("quota {quota} starts anew: {was} → {now}");
+                }
+            }
             Err(refused) => {
                 tracing::error!("everything kept as it was: the files were not taken over");
                 for finding in refused.faults.iter() {
@@ -127,7 +143,7 @@ impl Reloader {
         outcome
     }
 
-    async fn read_and_apply(&self) -> Result<String, NotReloaded> {
+    async fn read_and_apply(&self) -> Result<Applied, NotReloaded> {
         let Some(path) = self.path.clone() else {
             let hint = "only `portcullis serve` reads them again";
             return Err(NotReloaded::because("failed", "this gateway was started without files", hint));
@@ -172,7 +188,7 @@ impl Reloader {
         prepared.map_err(|error| NotReloaded::because("faults", error.to_string(), hint))
     }
 
-    fn apply(&self, settings: &mut Settings, mut config: Config) -> String {
+    fn apply(&self, settings: &mut Settings, mut config: Config) -> Applied {
         let is_random = |settings: &Settings| settings.token.keys.iter().any(|(id, _)| id.starts_with(RANDOM_KEY));
         if is_random(settings) && is_random(&config.settings) {
             // Every reading makes a key; the one that running sessions are signed with stays.
@@ -187,9 +203,10 @@ impl Reloader {
         self.admin_token.store(config.settings.server.admin_token.clone().map(Arc::new));
         let revision = config.snapshot.revision().to_owned();
         self.files.store(Arc::new(ReadFiles { names: config.files.clone(), at: timestamp() }));
+        let quotas_started_anew = started_anew(&self.gateway.live.load().snapshot, &config.snapshot);
         self.gateway.live.store(Arc::new(live(&self.gateway.metrics, &config)));
         *settings = config.settings;
-        revision
+        Applied { revision, quotas_started_anew }
     }
 }
 
@@ -208,7 +225,7 @@ impl Admin {
     /// `POST /reload`
     pub(super) async fn reload(&self) -> Result<Response<Vec<u8>>, Refusal> {
         match self.reloader.reload().await {
-            Ok(revision) => Ok(json_ok(&json!({ "revision": revision }))),
+            Ok(applied) => Ok(json_ok(&applied)),
             Err(refused) => Err(Refusal::Reload(json!(rows(&refused.faults)))),
         }
     }

@@ -8,6 +8,7 @@ use super::{Done, Exit};
 use crate::config::secret::Secret;
 use crate::config::settings::{Directory, DirectorySource, Limits, Server, Settings, TlsFiles, Upstream};
 use crate::config::value::Period;
+use crate::policy::snapshot::Snapshot;
 
 /// Runs the verb.
 ///
@@ -31,6 +32,7 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Done {
     };
     if args.print {
         print_settings(&config.settings, out)?;
+        print_quotas(&config.snapshot, out)?;
     } else if args.format == Format::Text {
         let routes: usize = config.snapshot.realms().iter().map(|realm| realm.routes.len()).sum();
         let (realms, tests) = (config.snapshot.realms().len(), config.tests.len());
@@ -74,6 +76,19 @@ fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<(
                 writeln!(out, "{name} = {value:?}")?;
             }
         }
+    }
+    Ok(())
+}
+
+/// As comments: they stand in the policies, not in gateway.toml. A burst that was left out is written out.
+fn print_quotas(snapshot: &Snapshot, out: &mut dyn Write) -> std::io::Result<()> {
+    let quotas = snapshot.realms().iter().flat_map(|realm| realm.quotas.iter().map(move |quota| (realm, quota)));
+    for (place, (realm, quota)) in quotas.enumerate() {
+        if place == 0 {
+            writeln!(out, "\n# Quotas, of the policies:")?;
+        }
+        let (name, per) = (format!("{}/{}", realm.name, quota.name), quota.per.name());
+        writeln!(out, "# {name}: {}, per {per}  ({})", quota.written, quota.location)?;
     }
     Ok(())
 }

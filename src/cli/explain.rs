@@ -54,7 +54,7 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
     }));
     let upstream =
         |index: UpstreamIndex| config.settings.upstreams.get(usize::from(index.0)).map(|up| up.name.as_str());
-    let around = Around { registry: &registry, upstream: &upstream };
+    let around = Around { registry: &registry, upstream: &upstream, peek: None };
     let (permitted, report) = rehearse(&config.snapshot, &tree, &call, |facts, decision| {
         let permitted = matches!(decision, Decision::Permit(_));
         (permitted, describe(&around, facts, decision))
@@ -156,7 +156,15 @@ fn write_text(report: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "route  {}  ({})\n", text(&report["route"]), text(&report["rule"]))?;
     for rung in report["rungs"].as_array().into_iter().flatten() {
         let why = rung["why"].as_str().map(|why| format!("  {why}")).unwrap_or_default();
-        writeln!(out, "  {:<12} {}{why}", text(&rung["rung"]), text(&rung["result"]))?;
+        writeln!(out, "  {:<13} {}{why}", text(&rung["rung"]), text(&rung["result"]))?;
+        for quota in rung["quotas"].as_array().into_iter().flatten() {
+            let [name, limit, whose, rule] = ["quota", "limit", "whose", "rule"].map(|key| text(&quota[key]));
+            writeln!(out, "  {:<13}   {name}: {limit}; {whose}  ({rule})", "")?;
+        }
+        for quota in rung["not_charged"].as_array().into_iter().flatten() {
+            let [name, why, rule] = ["quota", "why", "rule"].map(|key| text(&quota[key]));
+            writeln!(out, "  {:<13}   {name}: not charged, {why}  ({rule})", "")?;
+        }
     }
     let outcome = &report["outcome"];
     writeln!(out)?;

@@ -17,6 +17,15 @@ use super::{Done, Exit, Stop};
 #[derive(Deserialize)]
 struct InEffect {
     revision: String,
+    quotas_started_anew: Vec<StartedAnew>,
+}
+
+/// A quota that the reload changed.
+#[derive(Deserialize)]
+struct StartedAnew {
+    quota: String,
+    was: String,
+    now: String,
 }
 
 /// The answer of one that did not.
@@ -33,10 +42,15 @@ pub fn run(args: &ReloadArgs, out: &mut dyn Write) -> Done {
     let remote = Remote::new(&args.remote, PATIENCE)?;
     let answer = remote.change(Method::POST, "/reload", None, &json!({}))?;
     if answer.status != REFUSED {
-        let (InEffect { revision }, body) = answer.ok()?;
+        let (InEffect { revision, quotas_started_anew }, body) = answer.ok()?;
         match args.format {
             Format::Json => writeln!(out, "{body:#}")?,
-            Format::Text => writeln!(out, "in effect: revision {revision}")?,
+            Format::Text => {
+                writeln!(out, "in effect: revision {revision}")?;
+                for StartedAnew { quota, was, now } in &quotas_started_anew {
+                    writeln!(out, "quota {quota} starts anew: {was} → {now}")?;
+                }
+            }
         }
         return Ok(Exit::Ok);
     }

@@ -9,6 +9,7 @@ use super::report::load_or_stop;
 use super::{Done, Exit, Stop};
 use crate::config::diag::suggest;
 use crate::config::load::Config;
+use crate::policy::quota::Quota;
 use crate::policy::route::{Destination, Realm, Route};
 
 /// Names longer than this would push the roles off the screen.
@@ -107,6 +108,25 @@ struct Row<'a> {
     enabled: bool,
     upstream: &'a str,
     allow: std::collections::BTreeMap<&'a str, &'static str>,
+    quotas: Vec<Allowance<'a>>,
+}
+
+/// A quota of the realm or the route; whether it applies depends on the caller.
+#[derive(Serialize)]
+struct Allowance<'a> {
+    quota: &'a str,
+    per: &'a str,
+    limit: &'a str,
+    rule: String,
+}
+
+fn allowances<'a>(realm: &'a Realm, route: &'a Route) -> Vec<Allowance<'a>> {
+    let quotas = realm.charged.iter().chain(&route.quotas).filter_map(|index| realm.quota(*index));
+    let shown = |quota: &'a Quota| {
+        let (per, rule) = (quota.per.name(), quota.location.to_string());
+        Allowance { quota: &quota.name, per, limit: &quota.written, rule }
+    };
+    quotas.map(shown).collect()
 }
 
 fn json(args: &RoutesArgs, config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
@@ -130,6 +150,7 @@ fn json(args: &RoutesArgs, config: &Config, out: &mut dyn Write) -> std::io::Res
                 enabled: route.enabled,
                 upstream: answered_by(route, config),
                 allow: allow.collect(),
+                quotas: allowances(realm, route),
             });
         }
     }

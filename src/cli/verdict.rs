@@ -3,8 +3,12 @@
 //! Made for `portcullis explain` from files, and for `POST /explain` of the admin listener from what is in effect. It
 //! judges nothing: the rungs are the ladder's.
 
+mod charges;
+
 use serde_json::{Value, json};
 
+pub use self::charges::{Peek, seconds};
+use self::charges::{charged, is_charged_later, not_charged, stage_of};
 use crate::policy::decision::Denial;
 use crate::policy::facts::Facts;
 use crate::policy::ladder::{Decision, Permit, Step, explain, rung_names};
@@ -19,6 +23,8 @@ pub struct Around<'a> {
     pub registry: &'a Registry,
     /// The names of upstreams.
     pub upstream: &'a dyn Fn(UpstreamIndex) -> Option<&'a str>,
+    /// How quotas stand, where a running gateway is asked.
+    pub peek: Option<Peek<'a>>,
 }
 
 /// What came of a request: every rung, and the reply or the identity headers.
@@ -29,15 +35,7 @@ pub fn describe(around: &Around<'_>, facts: &Facts<'_>, decision: &Decision) -> 
     let rungs: Vec<Value> = rung_names()
         .map(|name| match steps.iter().find(|rung| rung.name == name) {
             None => json!({ "rung": name, "result": "not reached" }),
-            Some(rung) => match &rung.step {
-                Step::Pass => json!({ "rung": name, "result": "pass" }),
-                Step::Moot => json!({ "rung": name, "result": "does not apply" }),
-                Step::Permit(_) => json!({ "rung": name, "result": "permit" }),
-                Step::Ask(_) => json!({ "rung": name, "result": "unanswered" }),
-                Step::Deny(denial) => {
-                    json!({ "rung": name, "result": "DENY", "why": denial.cause, "reason": denial.reason.name() })
-                }
-            },
+            Some(rung) => with_quotas(around, facts, name, step(name, &rung.step)),
         })
         .collect();
     json!({
@@ -51,6 +49,36 @@ pub fn describe(around: &Around<'_>, facts: &Facts<'_>, decision: &Decision) -> 
             Decision::Ask(_) => json!({ "decision": "undecided" }),
         },
     })
+}
+
+fn step(name: &str, step: &Step) -> Value {
+    match step {
+        Step::Pass => json!({ "rung": name, "result": "pass" }),
+        Step::Moot => json!({ "rung": name, "result": "does not apply" }),
+        Step::Permit(_) => json!({ "rung": name, "result": "permit" }),
+        Step::Ask(_) => json!({ "rung": name, "result": "unanswered" }),
+        Step::Deny(denial) => {
+            json!({ "rung": name, "result": "DENY", "why": denial.cause, "reason": denial.reason.name() })
+        }
+    }
+}
+
+/// A rung that charges quotas says which, and which of them refused.
+fn with_quotas(around: &Around<'_>, facts: &Facts<'_>, name: &str, mut rung: Value) -> Value {
+    let Some(stage) = stage_of(name) else { return rung };
+    let quotas = charged(around, facts, stage);
+    if is_charged_later(facts, stage) && !quotas.is_empty() {
+        rung["result"] = json!("later");
+        rung["why"] = json!("charged once the e-mail of the login is read");
+    }
+    if rung["result"] == "DENY"
+        && let (Some((_, realm)), Some(index)) = (facts.place.realm, facts.refused_quota())
+    {
+        rung["quota"] = json!(realm.quota(index).map(|quota| &*quota.name));
+    }
+    rung["quotas"] = json!(quotas);
+    rung["not_charged"] = json!(not_charged(facts, stage));
+    rung
 }
 
 fn permitted(around: &Around<'_>, facts: &Facts<'_>, permit: &Permit) -> Value {

@@ -12,7 +12,7 @@ use super::decision::Question;
 use super::facts::{Facts, Fields, LockAnswer, RequestHead, TargetAnswer};
 use super::ladder::{Decision, MAX_QUESTIONS, decide};
 use super::principal::{Account, Identity, Lineage, Principal};
-use super::quota::{QuotaAnswer, Stage};
+use super::quota::{Charges, QuotaAnswer, Stage};
 use super::snapshot::Snapshot;
 
 /// A tree of accounts in memory.
@@ -134,8 +134,19 @@ impl Call {
     }
 }
 
-/// Judges a call and shows the facts that it was finally judged by.
+/// Judges a call and shows the facts that it was finally judged by. Every quota has enough left.
 pub fn rehearse<R>(snapshot: &Snapshot, tree: &Tree, call: &Call, view: impl FnOnce(&Facts<'_>, &Decision) -> R) -> R {
+    rehearse_charged(snapshot, tree, call, |_| QuotaAnswer::Admitted, view)
+}
+
+/// The same where `quotas` says what each stage's charges would come to.
+pub fn rehearse_charged<R>(
+    snapshot: &Snapshot,
+    tree: &Tree,
+    call: &Call,
+    quotas: impl Fn(&Charges<'_>) -> QuotaAnswer,
+    view: impl FnOnce(&Facts<'_>, &Decision) -> R,
+) -> R {
     let mut headers = call.headers.clone();
     if !headers.iter().any(|(name, _)| name == "host") {
         headers.push(("host".to_owned(), "gateway.local".to_owned()));
@@ -153,14 +164,16 @@ pub fn rehearse<R>(snapshot: &Snapshot, tree: &Tree, call: &Call, view: impl FnO
             Scheme::Token => Presented::Token("rehearsal"),
         };
     }
+    let answer =
+        |facts: &Facts<'_>, stage| facts.charges(stage).map_or(QuotaAnswer::Admitted, |charges| quotas(&charges));
     let mut facts = Facts::new(&head, snapshot);
     for _ in 0..MAX_QUESTIONS {
         match decide(&facts) {
             Decision::Ask(Question::LockOut) => facts.lock = Some(LockAnswer::Open),
             Decision::Ask(Question::Identity) => facts.identity = Some(identity(call, scheme)),
             Decision::Ask(Question::Target(id)) => facts.target = Some(tree.answer(&id)),
-            Decision::Ask(Question::Quota(Stage::Arrival)) => facts.arrival = Some(QuotaAnswer::Admitted),
-            Decision::Ask(Question::Quota(Stage::Permitted)) => facts.quota = Some(QuotaAnswer::Admitted),
+            Decision::Ask(Question::Quota(Stage::Arrival)) => facts.arrival = Some(answer(&facts, Stage::Arrival)),
+            Decision::Ask(Question::Quota(Stage::Permitted)) => facts.quota = Some(answer(&facts, Stage::Permitted)),
             Decision::Permit(_) | Decision::Deny(_) => break,
         }
     }
