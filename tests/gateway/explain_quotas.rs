@@ -161,6 +161,14 @@ fn explained_quotas_refuse_exactly_the_requests_that_are_refused() {
     assert_explained_is_what_happens(POLICY);
 }
 
+#[test]
+fn explained_shared_quotas_refuse_exactly_the_requests_that_are_refused() {
+    let shared = POLICY.replace("rate = \"2/h\"", "rate = \"2/h\"\nshared = true");
+    let shared = shared.replace("burst = 3", "burst = 3\nshared = true");
+    assert_ne!(shared, POLICY);
+    assert_explained_is_what_happens(&shared);
+}
+
 #[track_caller]
 fn assert_explained_is_what_happens(policy: &str) {
     let lab = Lab::with(|builder| builder.policy("nest", policy));
