@@ -3,9 +3,9 @@
 //! beside them. How a command travels is `link`'s part, the connection itself `keeper`'s.
 //!
 //! A user of the server's access lists needs `+getrange +exists +set +del +zadd +zrem +zcard +zrange
-//! +zrangebyscore +zremrangebyscore +hget +hmget +hset +hincrby +hdel +hgetall +pexpire +pttl +evalsha +script|load` on `~{prefix}*`,
-//! `+publish +subscribe` on `&{prefix}*`, `+ping +time`, `+wait` for `replicas`, `+info` to have the server's eviction
-//! policy checked, `+select` where the URL names a database, `+role` behind sentinels, and `+cluster|info
+//! +zrangebyscore +zremrangebyscore +hget +hmget +hset +hincrby +hdel +hgetall +pexpire +pttl +evalsha +script|load` on
+//! `~{prefix}*`, `+publish +subscribe` on `&{prefix}*`, `+ping +time`, `+wait` for `replicas`, `+info` to have the server's
+//! eviction policy checked, `+select` where the URL names a database, `+role` behind sentinels, and `+cluster|info
 //! +cluster|slots +asking` in a cluster.
 
 mod gateways;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use redis::cmd;
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::warn;
 
 use super::super::error::StoreError;
 use super::Redis;
@@ -30,6 +31,7 @@ impl Redis {
     pub(super) async fn live(&self) {
         let mut ticks = interval(LIVE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_told = false;
         loop {
             ticks.tick().await;
             // So that the first contact is no tick away.
@@ -43,9 +45,21 @@ impl Redis {
             let (key, silent) = (self.gateways_key(), GONE_AFTER.as_millis().to_string());
             let args = [self.gateway.as_bytes(), silent.as_bytes()];
             let counted = self.link.run_script::<u32>(&LIVE, &[&key], &args, self.deadline()).await;
-            // One that does not get through is no matter: the next one does, or the number stays what it was.
-            if let Ok(count) = counted {
-                self.gateways.store(count, Ordering::Relaxed);
+            drop(lives);
+            match counted {
+                Ok(count) => {
+                    self.gateways.store(count, Ordering::Relaxed);
+                    is_told = false;
+                }
+                Err(why @ (StoreError::Refused(_) | StoreError::Unreadable)) => {
+                    if !is_told {
+                        warn!(error = why.kind(), detail = %why, "the store does not count this gateway");
+                        is_told = true;
+                    }
+                    sleep(AFTER_REFUSAL).await;
+                }
+                // The next one gets through, or the number stays what it was.
+                Err(StoreError::Unreachable | StoreError::TimedOut | StoreError::Unacknowledged) => {}
             }
         }
         std::future::pending().await
@@ -58,6 +72,10 @@ impl Redis {
 
 const LIVE_EVERY: Duration = Duration::from_secs(1);
 const GONE_AFTER: Duration = Duration::from_secs(5);
+
+/// Each refusal makes the keeper look for a server that writes, or stands in the server's log. Nobody counts as gone for
+/// one of them.
+const AFTER_REFUSAL: Duration = Duration::from_secs(3);
 
 /// How often to look whether there is a connection.
 const UP_EVERY: Duration = Duration::from_millis(50);
