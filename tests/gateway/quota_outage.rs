@@ -19,7 +19,7 @@ const OUTAGE: Duration = Duration::from_secs(4);
 const RECOVERY: Duration = Duration::from_secs(3);
 
 /// Gateways come back one after the other: what one of them admits on its share while the other draws again.
-const APART: f64 = RATE / 2.0 * 0.75;
+const APART: f64 = RATE / 2.0 * 0.5;
 
 /// What happened when.
 struct Course {
