@@ -83,17 +83,14 @@ impl<'l> Spent<'l> {
         Self { limits, charges, keys: limits.keys.of_all(charges), taken: [None; MAX_CHARGES] }
     }
 
-    fn keyed(&self) -> impl Iterator<Item = (usize, &'l Charge<'l>, Key)> + use<'l> {
-        self.charges.iter().zip(self.keys).enumerate().map(|(place, (charge, key))| (place, charge, key))
-    }
-
     /// Takes leased cells of the quotas that all gateways share; gives what is missing.
     pub(super) fn take_leased(&mut self, now: u64) -> Vec<Wanted<'l>> {
         let mut missing = Vec::new();
-        for (place, charge, key) in self.keyed() {
+        let taken = self.charges.iter().zip(self.keys.iter().copied()).zip(&mut self.taken);
+        for (place, ((charge, key), taken)) in taken.enumerate() {
             let Limit::Rate(rate @ Rate { shared: true, .. }) = charge.quota.limit else { continue };
             match self.limits.shared.take_leased(key, now) {
-                Some(tat) => self.taken[place] = Some(Taking::Leased(tat)),
+                Some(tat) => *taken = Some(Taking::Leased(tat)),
                 None => missing.push(Wanted { place, key, realm: self.charges.realm, charge: *charge, rate }),
             }
         }
@@ -149,13 +146,13 @@ impl<'l> Spent<'l> {
     /// Stops where one has too little; what was taken before stays taken.
     pub(super) fn change_local(&mut self, now: u64) -> Result<Running, Refusal> {
         let mut running = Running::default();
-        for (place, charge, key) in self.keyed() {
+        for ((charge, key), taken) in self.charges.iter().zip(self.keys.iter().copied()).zip(&mut self.taken) {
             match charge.quota.limit {
                 Limit::InFlight(most) if !running.add(&self.limits.in_flight, key, most) => {
                     return Err(Refusal::of_running(charge.index));
                 }
                 Limit::Rate(rate) if !rate.shared => match self.limits.local.take(key, &rate, now) {
-                    Ok(cell) => self.taken[place] = Some(Taking::Local(cell)),
+                    Ok(cell) => *taken = Some(Taking::Local(cell)),
                     Err(wait) => {
                         let tat = self.limits.local.read(key, now);
                         return Err(Refusal::of_rate(charge.index, tat, now, &rate, wait));
@@ -170,7 +167,7 @@ impl<'l> Spent<'l> {
     /// The own quota that has to be waited for longest, if one has too little.
     fn refused_here(&self, now: u64) -> Option<Refusal> {
         let limits = self.limits;
-        self.keyed().fold(None, |longest, (_, charge, key)| {
+        self.charges.iter().zip(self.keys.iter().copied()).fold(None, |longest, (charge, key)| {
             let refusal = match charge.quota.limit {
                 Limit::Rate(rate) if !rate.shared => {
                     let tat = limits.local.read(key, now);
@@ -190,7 +187,7 @@ impl<'l> Spent<'l> {
     }
 
     /// Takes for good; gives the tightest quota's reading.
-    pub(super) fn keep(mut self, now: u64, note: &impl Fn(QuotaIndex, Said)) -> Option<Reading> {
+    pub(super) fn keep(&mut self, now: u64, note: &impl Fn(QuotaIndex, Said)) -> Option<Reading> {
         let mut tightest: Option<Reading> = None;
         for (charge, taken) in self.charges.iter().zip(&mut self.taken) {
             let taken = taken.take();
@@ -210,7 +207,7 @@ impl<'l> Spent<'l> {
 
     fn undo(&mut self, which: impl Fn(&Taking) -> bool) {
         let limits = self.limits;
-        for ((charge, key), taken) in self.charges.iter().zip(self.keys).zip(&mut self.taken) {
+        for ((charge, key), taken) in self.charges.iter().zip(self.keys.iter().copied()).zip(&mut self.taken) {
             let (Limit::Rate(rate), Some(taking)) = (&charge.quota.limit, taken.take_if(|taking| which(taking))) else {
                 continue;
             };
