@@ -5,6 +5,8 @@
 //! leases cells from the store; `spent` takes of all of them or undoes it. An operator's edit cannot mix up counters: each belongs to its quota's mark.
 
 mod bucket;
+#[cfg(test)]
+mod conformance;
 mod in_flight;
 mod key;
 mod shared;
@@ -176,7 +178,7 @@ impl Limits {
                     }
                 }
                 Limit::Rate(rate) => {
-                    let tat = if rate.shared { self.shared.peek(key) } else { self.local.read(key, now) };
+                    let tat = if rate.shared { self.shared.peek(key, now) } else { self.local.read(key, now) };
                     let wait = bucket::conform(tat, now, &rate, 1).err().unwrap_or(0);
                     Standing { quota: charge.index, remaining: bucket::remaining(tat, now, &rate), wait }
                 }
@@ -198,7 +200,7 @@ impl Limits {
 
     /// Gives everything back that was leased and not used: the gateway ends.
     pub async fn close(&self) {
-        self.shared.give_back_all().await;
+        self.shared.give_back_all(|| self.now()).await;
     }
 
     /// Nanoseconds since long before the gateway began: 0 stands for a bucket that nobody used.

@@ -1,12 +1,12 @@
-//! What a look-up in the directory's cache allocates, counted by the allocator. A binary of its own: the count is of the
-//! whole process.
+//! What a look-up in the directory's cache and a check of local quotas allocate, counted by the allocator. A binary of
+//! its own: the allocator is the whole process's.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
 
+use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -15,20 +15,38 @@ use portcullis::config::settings::{self, DirectoryCalls, DirectorySource, TlsFil
 use portcullis::directory::records::Vocabulary;
 use portcullis::directory::sample::{Call, Sample};
 use portcullis::directory::{Directory, Surroundings, reading};
-use portcullis::store::Store;
+use portcullis::limits::{Limits, Taken};
+use portcullis::policy::quota::{Charge, Charges, Limit, Per, Quota, QuotaIndex, Rate, Subject};
+use portcullis::policy::route::Location;
+use portcullis::store::{Patience, Store};
 use portcullis::telemetry::metrics::Metrics;
 use tracking_allocator::{AllocationGroupId, AllocationRegistry, AllocationTracker, Allocator};
 
 #[global_allocator]
 static ALLOCATOR: Allocator<mimalloc::MiMalloc> = Allocator::from_allocator(mimalloc::MiMalloc);
 
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Of this thread alone: tests run side by side.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How often the allocator was asked by this thread.
+fn allocations(work: impl FnOnce()) -> usize {
+    static COUNTING: Once = Once::new();
+    COUNTING.call_once(|| {
+        AllocationRegistry::set_global_tracker(Counter).unwrap();
+        AllocationRegistry::enable_tracking();
+    });
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
 
 struct Counter;
 
 impl AllocationTracker for Counter {
     fn allocated(&self, _: usize, _: usize, _: usize, _: AllocationGroupId) {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
     }
 
     fn deallocated(&self, _: usize, _: usize, _: usize, _: AllocationGroupId, _: AllocationGroupId) {}
@@ -54,15 +72,51 @@ fn a_lookup_that_the_cache_answers_allocates_nothing_and_waits_for_nothing() {
         directory.account("nobody").await.unwrap();
     });
     assert_eq!(look_up(), (true, true, true));
-    AllocationRegistry::set_global_tracker(Counter).unwrap();
-    AllocationRegistry::enable_tracking();
-    let seen = String::from("counted").len() + ALLOCATIONS.load(Ordering::Relaxed);
-    assert!(seen > "counted".len(), "the counter counts");
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    let good = (0..1000).filter(|_| look_up() == (true, true, true)).count();
-    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    AllocationRegistry::disable_tracking();
+    assert!(allocations(|| drop(String::from("counted"))) > 0, "the counter counts");
+    let mut good = 0;
+    let allocated = allocations(|| good = (0..1000).filter(|_| look_up() == (true, true, true)).count());
     assert_eq!((good, allocated), (1000, 0));
+}
+
+#[test]
+fn a_check_of_local_quotas_allocates_nothing_whether_it_takes_or_refuses() {
+    let limits = Limits::new(Arc::new(Store::memory()));
+    let patience = Patience::new(Duration::from_secs(1));
+    let [user, customer, realm] = [(1, 10_000), (2, 500), (3, 20_000)].map(|(mark, burst)| quota(mark, burst));
+    let charge = |quota, subject| Charge { index: QuotaIndex(0), quota, subject };
+    let charges = [
+        Charges::of("ucaas", [charge(&user, Subject::Account("usr-1"))]),
+        Charges::of(
+            "ucaas",
+            [
+                charge(&user, Subject::Login("someone@example.com")),
+                charge(&customer, Subject::Account("cus-42")),
+                charge(&realm, Subject::Realm),
+            ],
+        ),
+    ];
+    let take = |charges| matches!(limits.take(charges, &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }));
+    // The first of each subject makes its bucket.
+    assert!(charges.iter().all(take));
+    let (mut taken, mut refused) = (0, 0);
+    let allocated = allocations(|| {
+        for charges in charges.iter().cycle().take(2000) {
+            if take(charges) { taken += 1 } else { refused += 1 }
+        }
+    });
+    assert_eq!((taken, refused, allocated), (1499, 501, 0));
+}
+
+/// Nothing comes back while the test runs.
+fn quota(mark: u64, burst: u32) -> Quota {
+    Quota {
+        name: "standard".into(),
+        location: Location { file: "ucaas.toml".into(), line: 1 },
+        per: Per::Principal,
+        limit: Limit::Rate(Rate { interval: 3_600_000_000_000, burst, shared: false }),
+        written: "1/h".into(),
+        mark,
+    }
 }
 
 fn directory() -> Directory {

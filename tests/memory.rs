@@ -2,16 +2,23 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
 
 use portcullis::config::secret::Secret;
 use portcullis::config::settings;
 use portcullis::identity::cache::{Asked, Cache, Known, Times};
 use portcullis::identity::token::Tokens;
+use portcullis::limits::{Limits, MAX_KEYS, Taken};
 use portcullis::policy::principal::{Account, Lineage};
-use portcullis::store::Store;
+use portcullis::policy::quota::{Charge, Charges, Limit, Per, Quota, QuotaIndex, Rate, Subject};
+use portcullis::policy::route::Location;
+use portcullis::store::{Patience, Store};
 use portcullis::telemetry::metrics::Metrics;
 use tracking_allocator::{AllocationGroupId, AllocationRegistry, AllocationTracker, Allocator};
 
@@ -85,4 +92,64 @@ fn account(n: usize) -> Arc<Account> {
         (user.as_str(), "user"),
     ];
     Arc::new(Account { lineage: Lineage::new(nodes).unwrap(), suspended: false, password_mark: n as u64 })
+}
+
+#[test]
+fn a_million_keys_of_local_quotas_take_less_than_64_mib_and_more_of_them_take_nothing() {
+    // In a process of its own: what the other test gave back would be used again, and not count as resident.
+    const ALONE: &str = "PORTCULLIS_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "a_million_keys_of_local_quotas_take_less_than_64_mib_and_more_of_them_take_nothing";
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        let output = alone.args([name, "--exact", "--nocapture"]).env(ALONE, "1").output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        println!("{told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && told.contains("1 passed"));
+        return;
+    }
+    let quota = quota();
+    let (limits, patience) = (Limits::new(Arc::new(Store::memory())), Patience::new(Duration::from_secs(1)));
+    let take = |client: usize| {
+        let client = IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(client).unwrap()));
+        let charge = Charge { index: QuotaIndex(0), quota: &quota, subject: Subject::Network(client) };
+        let charges = Charges::of("ucaas", [charge]);
+        matches!(limits.take(&charges, &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }))
+    };
+    AllocationRegistry::set_global_tracker(Counter).unwrap();
+    AllocationRegistry::enable_tracking();
+    let (before, resident_before) = (HELD.load(Ordering::Relaxed), resident());
+    assert_eq!((0..MAX_KEYS).filter(|client| take(*client)).count(), MAX_KEYS);
+    assert_eq!(limits.kept(), MAX_KEYS, "nobody was left out");
+    let held = HELD.load(Ordering::Relaxed) - before;
+    let more = (MAX_KEYS..MAX_KEYS + 100_000).filter(|client| take(*client)).count();
+    let held_after = HELD.load(Ordering::Relaxed) - before;
+    AllocationRegistry::disable_tracking();
+    let resident = resident() - resident_before;
+    let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
+    println!("{MAX_KEYS} keys: {:.1} MiB allocated, {:.1} MiB resident", mib(held), mib(resident));
+    assert!(held < BOUND && held > 24 * MAX_KEYS, "{held} bytes");
+    assert!(resident < BOUND && resident > 24 * MAX_KEYS, "{resident} bytes resident");
+    assert_eq!((more, limits.kept()), (2, MAX_KEYS + 1), "all others share one bucket");
+    assert!(held_after < held + (1 << 20), "{held} bytes, then {held_after}");
+    // Those that are there keep what they have left.
+    assert!(take(0) && !take(0) && take(MAX_KEYS - 1) && !take(MAX_KEYS - 1));
+}
+
+/// Two at once, and another one after an hour.
+fn quota() -> Quota {
+    Quota {
+        name: "address".into(),
+        location: Location { file: "ucaas.toml".into(), line: 1 },
+        per: Per::Address,
+        limit: Limit::Rate(Rate { interval: 3_600_000_000_000, burst: 2, shared: false }),
+        written: "1/h, burst 2".into(),
+        mark: 1,
+    }
+}
+
+/// Bytes of memory that the process really has.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
 }

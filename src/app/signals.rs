@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Stage;
 use crate::admin::reload::Reloader;
+use crate::limits::Limits;
 use crate::proxy::Gateway;
 use crate::telemetry::access_log::AccessLogGuard;
 
@@ -69,11 +70,24 @@ impl Signals {
             while gateway.metrics.in_flight.get() > 0 {
                 std::thread::sleep(Duration::from_millis(20));
             }
+            give_back(&gateway.limits);
             close_log(&guard);
             std::process::exit(0);
         });
     }
 }
+
+/// Gives back what was leased of shared quotas: no request is left to use it. The store's connection still stands.
+fn give_back(limits: &Limits) {
+    // A runtime of its own, since this thread belongs to none.
+    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        // Without an answer the cells are back when their time has passed.
+        let _ = runtime.block_on(async { tokio::time::timeout(LAST_CALLS, limits.close()).await });
+    }
+}
+
+/// How long the store is waited for at the very end.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// Writes what is left of the access log.
 pub(super) fn close_log(guard: &Mutex<Option<AccessLogGuard>>) {

@@ -15,7 +15,7 @@ use super::key::Key;
 const SHARDS: usize = 64;
 
 /// So much of a shard's memory is kept, however little runs.
-const KEPT: usize = 64;
+const KEPT: usize = 16;
 
 /// How many run, by key.
 #[derive(Debug)]
@@ -39,6 +39,12 @@ impl InFlight {
         // The table uses the other half of the hash.
         let shard = &self.shards[key.hash[1] as usize % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many bytes the counts take.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).allocation_size()).sum()
     }
 
     pub(super) fn running(&self, key: Key) -> u32 {

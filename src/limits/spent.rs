@@ -146,7 +146,8 @@ impl<'l> Spent<'l> {
         }
     }
 
-    fn change_local(&mut self, now: u64) -> Result<Running, Refusal> {
+    /// Stops where one has too little; what was taken before stays taken.
+    pub(super) fn change_local(&mut self, now: u64) -> Result<Running, Refusal> {
         let mut running = Running::default();
         for (place, charge, key) in self.keyed() {
             match charge.quota.limit {

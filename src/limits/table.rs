@@ -80,6 +80,12 @@ impl Table {
         self.held.load(Relaxed)
     }
 
+    /// How many bytes the buckets take.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().table.allocation_size()).sum()
+    }
+
     /// The bucket that a cell would be taken from as it stands; 0 where nobody used it.
     pub(super) fn read(&self, key: Key, now: u64) -> u64 {
         let shard = self.shard(key);

@@ -1,7 +1,8 @@
 //! The store of a single gateway: everything in this process, spread over locked shards. A real backend, with the same
 //! expiry as Redis. `store` calls the verbs; their parts are in `memory/`.
 //!
-//! It does not bound how many accounts have sessions; the lock-out's keys, which strangers can make, are bounded.
+//! It does not bound how many accounts have sessions; the lock-out's keys and the buckets of quotas, which strangers can
+//! make, are bounded.
 
 mod accounts;
 mod bounded;
@@ -11,7 +12,7 @@ mod quotas;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
@@ -19,6 +20,7 @@ use self::accounts::{Accounts, Reach};
 use self::lockout::Lockout;
 use self::quotas::Buckets;
 use super::feed::{Feed, News};
+use super::quota::{Bucket, Draw, Drawn};
 use super::watermark::{Marks, ids, is_revoked};
 use super::{Found, Lock, Revocation, Session, clock};
 
@@ -28,7 +30,7 @@ pub struct Memory {
     shards: Box<[Mutex<Shard>; SHARDS]>,
     accounts: Box<[Mutex<Accounts>; SHARDS]>,
     lockout: Box<Lockout>,
-    buckets: Buckets,
+    buckets: Box<Buckets>,
     hasher: RandomState,
     clock: Clock,
     feed: Feed,
@@ -44,15 +46,19 @@ struct Shard {
 
 /// Where the time comes from.
 enum Clock {
-    System,
+    /// The system's; what is counted finer than that and may not jump is counted from the start.
+    System(Instant),
     /// Milliseconds since the epoch, moved by a test.
     #[cfg(test)]
     Manual(Arc<std::sync::atomic::AtomicU64>),
+    /// The same in microseconds.
+    #[cfg(test)]
+    Fine(Arc<std::sync::atomic::AtomicU64>),
 }
 
 impl Memory {
     pub(super) fn new() -> Self {
-        Self::on(Clock::System)
+        Self::on(Clock::System(Instant::now()))
     }
 
     /// On a clock that the test moves: milliseconds since the epoch.
@@ -61,12 +67,18 @@ impl Memory {
         Self::on(Clock::Manual(now_ms))
     }
 
+    /// On a clock that the test moves: microseconds since the epoch.
+    #[cfg(test)]
+    pub(crate) fn with_fine_clock(now_us: Arc<std::sync::atomic::AtomicU64>) -> Self {
+        Self::on(Clock::Fine(now_us))
+    }
+
     fn on(clock: Clock) -> Self {
         Self {
             shards: Default::default(),
             accounts: Default::default(),
             lockout: Box::new(Lockout::new()),
-            buckets: Buckets::default(),
+            buckets: Box::new(Buckets::new()),
             hasher: RandomState::default(),
             clock,
             feed: Feed::always(),
@@ -157,15 +169,36 @@ impl Memory {
         self.lockout.seen(key, member, self.now_ms())
     }
 
+    pub(super) fn draw(&self, draws: &[Draw<'_>]) -> Vec<Drawn> {
+        self.buckets.draw(draws, self.now_us())
+    }
+
+    pub(super) fn give_back(&self, unused: &[(Bucket<'_>, u32)]) {
+        self.buckets.give_back(unused, self.now_us());
+    }
+
     pub(super) const fn feed(&self) -> &Feed {
         &self.feed
     }
 
     pub(super) fn now_ms(&self) -> u64 {
         match &self.clock {
-            Clock::System => clock::system_ms(),
+            Clock::System(_) => clock::system_ms(),
             #[cfg(test)]
             Clock::Manual(now_ms) => now_ms.load(std::sync::atomic::Ordering::Relaxed),
+            #[cfg(test)]
+            Clock::Fine(now_us) => now_us.load(std::sync::atomic::Ordering::Relaxed) / 1000,
+        }
+    }
+
+    /// Microseconds of a clock that never goes back.
+    pub(super) fn now_us(&self) -> u64 {
+        match &self.clock {
+            Clock::System(began) => u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            #[cfg(test)]
+            Clock::Manual(now_ms) => now_ms.load(std::sync::atomic::Ordering::Relaxed) * 1000,
+            #[cfg(test)]
+            Clock::Fine(now_us) => now_us.load(std::sync::atomic::Ordering::Relaxed),
         }
     }
 
@@ -195,7 +228,9 @@ impl Memory {
         for accounts in &*self.accounts {
             lock(accounts).forget_marks(self.now_ms());
         }
-        self.buckets.sweep(self.now_ms());
+        while self.buckets.forget(self.now_us(), SWEEP_BATCH) {
+            tokio::task::yield_now().await;
+        }
         while self.lockout.forget(self.now_ms(), SWEEP_BATCH) {
             tokio::task::yield_now().await;
         }
@@ -218,6 +253,12 @@ impl Memory {
         let marks = self.accounts.iter().map(|accounts| lock(accounts).held_marks()).sum();
         let (locks, seen) = self.lockout.held();
         (marks, locks, seen)
+    }
+
+    /// How many buckets are held: of their own, and shared.
+    #[cfg(test)]
+    pub(super) fn held_buckets(&self) -> (usize, usize) {
+        self.buckets.held()
     }
 
     /// A session whose record's time is not over, whatever the watermarks say.

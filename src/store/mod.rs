@@ -32,7 +32,7 @@ mod watermark;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -269,40 +269,6 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(Vec::new()),
             Self::Redis(redis) => redis.used().await,
-        }
-    }
-
-    /// Cells of quotas that all gateways share, by the store's clock: for every wish at least one, or none for any. One
-    /// call; all buckets are of one realm.
-    ///
-    /// # Errors
-    /// As above; after a time-out cells may have been taken.
-    pub async fn draw(&self, draws: &[Draw<'_>]) -> Result<Vec<Drawn>, StoreError> {
-        match self {
-            Self::Memory(memory) => Ok(memory.draw(draws)),
-            Self::Redis(redis) => redis.draw(draws).await,
-        }
-    }
-
-    /// Gives cells back that were leased and not used. One call for each realm.
-    ///
-    /// # Errors
-    /// As above.
-    pub async fn give_back(&self, unused: &[(Bucket<'_>, u32)]) -> Result<(), StoreError> {
-        match self {
-            Self::Memory(memory) => {
-                memory.give_back(unused);
-                Ok(())
-            }
-            Self::Redis(redis) => redis.give_back(unused).await,
-        }
-    }
-
-    /// How many gateways share this store, this one among them, as last heard; at least 1.
-    pub fn gateways(&self) -> u32 {
-        match self {
-            Self::Memory(_) => 1,
-            Self::Redis(redis) => redis.gateways(),
         }
     }
 

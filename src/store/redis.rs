@@ -1,13 +1,14 @@
 //! The store in a Redis server that all gateways share: what its parts share, and where they are. The verbs are in
-//! `sessions`, `records` and `locks`, the subscription in `hearing`, the scripts beside them. How a command travels is
-//! `link`'s part, the connection itself `keeper`'s.
+//! `sessions`, `records`, `locks` and `quotas`, the subscription in `hearing`, the set of gateways in `gateways`, the scripts
+//! beside them. How a command travels is `link`'s part, the connection itself `keeper`'s.
 //!
 //! A user of the server's access lists needs `+getrange +exists +set +del +zadd +zrem +zcard +zrange
-//! +zrangebyscore +hget +hmget +hset +hincrby +hdel +hgetall +pexpire +pttl +evalsha +script|load` on `~{prefix}*`,
+//! +zrangebyscore +zremrangebyscore +hget +hmget +hset +hincrby +hdel +hgetall +pexpire +pttl +evalsha +script|load` on `~{prefix}*`,
 //! `+publish +subscribe` on `&{prefix}*`, `+ping +time`, `+wait` for `replicas`, `+info` to have the server's eviction
 //! policy checked, `+select` where the URL names a database, `+role` behind sentinels, and `+cluster|info
 //! +cluster|slots +asking` in a cluster.
 
+mod gateways;
 mod hearing;
 mod locks;
 mod logins;
@@ -18,10 +19,11 @@ mod sessions;
 
 use std::fmt;
 use std::panic::resume_unwind;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -72,12 +74,19 @@ pub struct Redis {
     eviction: RwLock<Eviction>,
     /// There is a new subscription, and so perhaps another server.
     renewed: Notify,
+    /// The name by which this gateway is told from others.
+    gateway: Box<str>,
+    /// Whether it is to be in the set of those that live. Locked while the set is written.
+    lives: Mutex<bool>,
+    /// How many live, as last heard; 0 before that.
+    gateways: AtomicU32,
 }
 
 impl Redis {
     pub(super) fn new(settings: RedisSettings) -> Result<Self, StoreUrlError> {
         let link = Link::new(&settings)?;
         let RedisSettings { prefix, budget, replicas, .. } = settings;
+        let gateway = getrandom::u64().unwrap_or_else(|_| link.clock.now_ms());
         Ok(Self {
             invalidations: format!("{prefix}invalidations"),
             directory: format!("{prefix}directory"),
@@ -88,6 +97,9 @@ impl Redis {
             feed: Feed::silent(),
             eviction: RwLock::default(),
             renewed: Notify::new(),
+            gateway: format!("{gateway:016x}").into(),
+            lives: Mutex::new(true),
+            gateways: AtomicU32::new(0),
         })
     }
 
@@ -119,10 +131,11 @@ impl Redis {
     /// flood of news would leave none to the probes. Never returns; dropped, it ends them all.
     pub(super) async fn run(self: &Arc<Self>) {
         let mut tasks = JoinSet::new();
-        let [keeper, ear, watcher] = [(); 3].map(|()| Arc::clone(self));
+        let [keeper, ear, watcher, heart] = [(); 4].map(|()| Arc::clone(self));
         tasks.spawn(async move { keeper.link.keep().await });
         tasks.spawn(async move { ear.hear_forever().await });
         tasks.spawn(async move { watcher.watch_eviction().await });
+        tasks.spawn(async move { heart.live().await });
         while let Some(ended) = tasks.join_next().await {
             if let Some(panic) = ended.err().and_then(|why| why.try_into_panic().ok()) {
                 resume_unwind(panic);

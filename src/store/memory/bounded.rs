@@ -1,5 +1,5 @@
 //! Entries that are forgotten at their end, and of which there are never more than a fixed number. The lock-out in
-//! memory keeps its keys in it. It reads no clock: the time comes in.
+//! memory keeps its keys in it, quotas their buckets. It reads no clock: the time comes in.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 /// Entries by key. `ends` names exactly the entries.
 pub(super) struct Bounded<V> {
     entries: HashMap<Arc<str>, (V, u64), RandomState>,
-    /// (end in milliseconds since the epoch, key).
+    /// (end on the clock of whoever keeps them, key).
     ends: BTreeSet<(u64, Arc<str>)>,
     limit: usize,
 }
@@ -38,6 +38,14 @@ impl<V> Bounded<V> {
         let key: Arc<str> = Arc::from(key);
         self.ends.insert((ends, Arc::clone(&key)));
         self.entries.insert(key, (value, ends));
+    }
+
+    /// Whether so many new entries find room without another that makes it; forgets some that are over for it.
+    pub(super) fn has_room(&mut self, more: usize, now: u64) -> bool {
+        if self.entries.len().saturating_add(more) > self.limit {
+            self.forget(now, LOOK_AT);
+        }
+        self.entries.len().saturating_add(more) <= self.limit
     }
 
     /// Takes an entry out, over or not.

@@ -18,7 +18,6 @@ use super::Redis;
 impl Redis {
     /// Never returns. May be dropped at any point: without its beat the feed counts as lost by itself.
     pub(super) async fn hear_forever(self: &Arc<Self>) {
-        let gateway: Arc<str> = format!("{:016x}", getrandom::u64().unwrap_or_else(|_| self.now_ms())).into();
         let mut doubts = Doubts::default();
         let mut pause = QUICKEST;
         loop {
@@ -32,9 +31,9 @@ impl Redis {
                 self.renewed.notify_one();
                 // On a task of its own, so that the beat goes on however much there is to hear; it ends with the set.
                 let mut beat = JoinSet::new();
-                let (heart, name) = (Arc::clone(self), Arc::clone(&gateway));
-                beat.spawn(async move { heart.beat(&name).await });
-                self.hear(subscription, &gateway, &mut doubts).await;
+                let heart = Arc::clone(self);
+                beat.spawn(async move { heart.beat().await });
+                self.hear(subscription, &mut doubts).await;
                 drop(beat);
                 self.feed.end();
                 if begun.elapsed() >= SLOWEST {
@@ -47,7 +46,7 @@ impl Redis {
     }
 
     /// Until the subscription is lost, or so silent that it may as well be.
-    async fn hear(&self, mut subscription: Subscription, gateway: &str, doubts: &mut Doubts) {
+    async fn hear(&self, mut subscription: Subscription, doubts: &mut Doubts) {
         let mut deaf_at = Instant::now() + DEAF_AFTER;
         let mut turn = Instant::now();
         while let Ok(Some((channel, payload))) = timeout_at(deaf_at, subscription.next()).await {
@@ -58,7 +57,7 @@ impl Redis {
             };
             match news {
                 Some(Message::News(news)) => self.feed.tell(&news),
-                Some(Message::Beat(from)) if from == gateway => {
+                Some(Message::Beat(from)) if from == &*self.gateway => {
                     deaf_at = Instant::now() + DEAF_AFTER;
                     self.feed.note_beat();
                 }
@@ -78,8 +77,8 @@ impl Redis {
 
     /// Says that we can be heard, over the connection that our announcements take. Never returns. One beat that does
     /// not get through is no matter; the ear notices when none does.
-    async fn beat(&self, gateway: &str) {
-        let message = format!("beat {gateway}");
+    async fn beat(&self) {
+        let message = format!("beat {}", self.gateway);
         let mut ticks = interval(BEAT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

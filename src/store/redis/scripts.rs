@@ -22,3 +22,6 @@ script!(MARK, "mark.lua");
 script!(FAIL, "fail.lua");
 script!(CLEAR, "clear.lua");
 script!(SEE, "see.lua");
+script!(DRAW, "bucket.lua", "draw.lua");
+script!(GIVE_BACK, "bucket.lua", "give_back.lua");
+script!(LIVE, "live.lua");

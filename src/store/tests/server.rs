@@ -14,7 +14,7 @@ use super::certificates::Authority;
 use super::eventually;
 
 /// A server, and the directory it runs in.
-pub(super) struct Server {
+pub(crate) struct Server {
     pub(super) port: u16,
     password: Option<&'static str>,
     /// Of its command line, besides what every server here has.
@@ -26,7 +26,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(None)
     }
 
@@ -200,7 +200,7 @@ impl Server {
     }
 
     /// A store that is connected.
-    pub(super) async fn reached_store(&self, budget: Duration) -> Arc<Store> {
+    pub(crate) async fn reached_store(&self, budget: Duration) -> Arc<Store> {
         let store = self.store(budget);
         eventually("the store is up", Duration::from_secs(10), || store.is_up()).await;
         store

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::server::{Server, store_at};
 use super::{CALM, KEEP, LINEAGE, eventually, session, session_for, start, system_ms};
-use crate::store::{Eviction, Found, Revocation, Session, StoreError};
+use crate::store::{Bucket, Draw, Eviction, Found, Revocation, Session, StoreError};
 
 #[tokio::test]
 async fn the_redis_record_is_plain_json_under_a_tagged_key_for_sixty_seconds_more() {
@@ -138,8 +138,14 @@ async fn an_acl_user_and_a_database_in_the_url_are_used() {
     store.note_seen("k", "here", CALM).await.unwrap();
     assert!(store.seen("k", "here").await.unwrap().is_some());
     assert_eq!(store.record("account", "a", CALM).await, Ok(None));
+    let wish = Draw { bucket: Bucket { realm: "r", key: "k", interval: 1_000_000_000, burst: 5 }, lease: 1, owed: 0 };
+    assert_eq!(store.draw(&[wish]).await.map(|drawn| drawn[0].granted), Ok(1));
+    assert_eq!(store.give_back(&[(wish.bucket, 1)]).await, Ok(()));
     eventually("the feed is heard", CALM, || store.feed().is_alive()).await;
     eventually("the eviction policy is known", CALM, || matches!(store.eviction(), Eviction::Policy(_))).await;
+    assert_eq!(store.leave().await, Ok(()));
+    let refused: Vec<redis::Value> = server.tell(cmd("ACL").arg("LOG")).await;
+    assert_eq!(refused, [], "a command, or one of a script, that is not on the list");
 }
 
 /// Answers PING and TIME like a server whose clock is `ahead_ms` ahead of ours.

@@ -17,6 +17,7 @@ pub(crate) mod lines;
 pub(crate) mod metrics;
 pub(crate) mod mint;
 pub(crate) mod ports;
+pub(crate) mod pressure;
 pub(crate) mod redis;
 pub(crate) mod request;
 pub(crate) mod response;
