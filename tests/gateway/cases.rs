@@ -63,11 +63,13 @@ const SHOWN: &[(&str, &str)] = &[
     ("RATE-009", "quota_evasion::spellings_of_a_path_and_methods_share_the_routes_bucket_or_are_refused"),
     ("RATE-010", "quota_evasion::wrong_keys_with_anothers_id_cost_the_sender_and_never_the_victim"),
     ("RATE-012", "quota_pace::no_window_long_span_passes_more_than_the_burst_and_one_window_of_the_rate"),
+    ("RATE-015", "quota_outage::killed_store_leaves_each_gateway_its_share"),
+    ("RATE-016", "quota_shared::two_gateways_with_one_quota_admit_it_once"),
     ("RATE-017", "quota_pace::a_429_costs_at_most_a_fifth_of_the_cpu_of_a_forwarded_call"),
 ];
 
 /// How many cases are shown in each group that is shown whole.
-const WHOLE: &[(&str, usize)] = &[("REDIS", 12), ("LOGIN", 4), ("JWT", 3), ("BASIC", 3)];
+const WHOLE: &[(&str, usize)] = &[("REDIS", 12), ("LOGIN", 4), ("JWT", 3), ("BASIC", 3), ("RATE", 11)];
 
 /// All tests below a folder, as `module::name`; a file that is named `mod.rs` is its folder's.
 fn tests_in(folder: &Path, module: &str, found: &mut BTreeSet<String>) {
