@@ -15,23 +15,25 @@ use futures_util::FutureExt as _;
 use super::{Limits, Standing, Taken};
 use crate::policy::quota::{Charge, Charges, Limit, Per, Quota, QuotaIndex, Rate, Subject};
 use crate::policy::route::Location;
-use crate::store::{Patience, Store};
+use crate::store::{Memory, Patience, Store};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
 
-/// Limits on a clock that the test moves.
+/// Limits and their store on clocks that the test moves together.
 struct Fixture {
     limits: Limits,
     now: Arc<AtomicU64>,
+    store_now: Arc<AtomicU64>,
     patience: Patience,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let now = Arc::<AtomicU64>::default();
-        let limits = Limits::with_clock(Arc::new(Store::memory()), Arc::clone(&now));
-        Self { limits, now, patience: Patience::new(Duration::from_secs(1)) }
+        let (now, store_now) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let store = Store::Memory(Memory::with_fine_clock(Arc::clone(&store_now)));
+        let limits = Limits::with_clock(Arc::new(store), Arc::clone(&now));
+        Self { limits, now, store_now, patience: Patience::new(Duration::from_secs(1)) }
     }
 
     fn now(&self) -> u64 {
@@ -40,9 +42,10 @@ impl Fixture {
 
     fn advance(&self, nanoseconds: u64) {
         self.now.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.store_now.store(self.now() / 1000, Ordering::Relaxed);
     }
 
-    /// One of each; local quotas never wait.
+    /// One of each; nothing here waits, not even the store.
     fn take(&self, wanted: &[(&Quota, Subject<'_>)]) -> Taken {
         self.limits.take(&charges(wanted), &self.patience, |_, _| {}).now_or_never().unwrap()
     }

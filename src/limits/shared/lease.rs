@@ -71,7 +71,7 @@ pub(super) struct Lease {
     gateways: u32,
     /// The bucket as last told, with the cells above in it.
     tat: u64,
-    /// Until then the store had nothing left.
+    /// The store had nothing left; until then it is not asked again.
     dry_until: u64,
     /// Since when a lease is asked for; 0 when none is.
     asked: u64,
@@ -115,9 +115,10 @@ impl Lease {
         self.tat.saturating_sub(self.origin.rate.interval.saturating_mul(self.cells as u64))
     }
 
-    /// Nanoseconds until it makes sense to ask the store again, if it had nothing left just now.
+    /// Nanoseconds until there is a cell, if the store had none left just now and need not be asked again yet.
     pub(super) fn is_dry_for(&self, now: u64) -> Option<u64> {
-        self.dry_until.checked_sub(now).filter(|wait| *wait > 0)
+        let wait = conform(self.known(), now, &self.origin.rate, 1).err();
+        wait.filter(|_| now < self.dry_until)
     }
 
     pub(super) fn order(&mut self, purpose: Purpose, now: u64) -> Order {

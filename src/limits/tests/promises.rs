@@ -21,7 +21,8 @@ impl Client {
             let one = |_| {
                 mark += 1;
                 let rate = rate(dice.of_any_size(40 * MS, 40 * SECOND), dice.of_any_size(1, 60) as u32);
-                quota(mark, Limit::Rate(rate))
+                let shared = dice.is_one_in(3);
+                quota(mark, Limit::Rate(Rate { shared, ..rate }))
             };
             (0..count).map(one).collect()
         };
