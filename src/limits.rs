@@ -228,6 +228,22 @@ pub struct Standing {
     pub wait: u64,
 }
 
+impl Standing {
+    /// Of those that would refuse, the one that a refused request is told of: it has to be waited for longest, or is the
+    /// first of several such.
+    #[must_use]
+    pub fn refusing(standings: &[Self]) -> Option<Self> {
+        let refusing = standings.iter().rev().filter(|standing| standing.wait > 0);
+        refusing.max_by_key(|standing| standing.wait).copied()
+    }
+
+    /// Whole seconds until there is enough for one request; at least 1 where there is not.
+    #[must_use]
+    pub fn wait_seconds(&self) -> u32 {
+        seconds(self.wait)
+    }
+}
+
 /// Nanoseconds in whole seconds, rounded up.
 fn seconds(nanoseconds: u64) -> u32 {
     u32::try_from(nanoseconds.div_ceil(1_000_000_000)).unwrap_or(u32::MAX)

@@ -4,7 +4,6 @@
 //! directory, and over the quotas as they stand in this gateway; nothing is sent anywhere, no secret is asked for and
 //! nothing is counted or charged.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,12 +16,13 @@ use time::OffsetDateTime;
 use super::Admin;
 use super::records::parse;
 use super::reply::{Refusal, json_ok};
-use crate::cli::verdict::{Around, describe, seconds};
+use crate::cli::verdict::{Around, describe};
 use crate::directory::Unavailable;
+use crate::limits::Standing;
 use crate::policy::credential::Scheme;
 use crate::policy::facts::{Facts, TargetAnswer};
 use crate::policy::principal::{Account, Identity, is_id};
-use crate::policy::quota::{Charges, Limit, QuotaAnswer};
+use crate::policy::quota::{Charges, QuotaAnswer};
 use crate::policy::reach::reach;
 use crate::policy::rehearsal::{Call, Tree, rehearse_charged};
 use crate::proxy::exchange::Live;
@@ -82,21 +82,13 @@ impl Admin {
         rehearse_charged(&live.snapshot, tree, call, |charges| self.would_say(charges), view)
     }
 
-    /// What the quotas would say to a request now. As for a request, the store is not asked for one that this gateway's
-    /// own quotas refuse, and of several the one is named that has to be waited for longest.
+    /// What the quotas would say to a request now, as far as this gateway knows. Of several that would refuse, the same one
+    /// is named.
     fn would_say(&self, charges: &Charges<'_>) -> QuotaAnswer {
-        let standings = self.gateway.limits.peek(charges);
-        let refusing = charges.iter().zip(&standings).zip(0u8..).filter(|((_, standing), _)| standing.wait > 0);
-        let first = refusing.max_by_key(|((charge, standing), place)| {
-            let own = match charge.quota.limit {
-                Limit::Rate(rate) => !rate.shared,
-                Limit::InFlight(_) => true,
-            };
-            (own, standing.wait, Reverse(*place))
-        });
-        first.map_or(QuotaAnswer::Admitted, |((_, standing), _)| QuotaAnswer::Refused {
+        let refusing = Standing::refusing(&self.gateway.limits.peek(charges));
+        refusing.map_or(QuotaAnswer::Admitted, |standing| QuotaAnswer::Refused {
             quota: standing.quota,
-            retry_after: u32::try_from(seconds(standing.wait)).unwrap_or(u32::MAX),
+            retry_after: standing.wait_seconds(),
         })
     }
 

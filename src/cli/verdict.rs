@@ -7,7 +7,7 @@ mod charges;
 
 use serde_json::{Value, json};
 
-pub use self::charges::{Peek, seconds};
+pub use self::charges::Peek;
 use self::charges::{charged, is_charged_later, not_charged, stage_of};
 use crate::policy::decision::Denial;
 use crate::policy::facts::Facts;

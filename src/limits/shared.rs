@@ -78,13 +78,18 @@ impl Shared {
     }
 
     /// So was one of the own share.
-    pub(super) fn refund_share(&self, key: Key, _interval: u64) {
+    pub(super) fn refund_share(&self, key: Key) {
         self.0.leases.with(key, Lease::refund_share);
     }
 
     /// The bucket, as far as this gateway knows it.
     pub(super) fn peek(&self, key: Key, now: u64) -> u64 {
         self.0.leases.with(key, |lease| lease.peek(now)).unwrap_or(0)
+    }
+
+    /// What [`Shared::peek`] tells is this gateway's own share.
+    pub(super) fn is_on_share(&self, key: Key, now: u64) -> bool {
+        self.0.leases.with(key, |lease| lease.is_on_share(now)).unwrap_or(false)
     }
 
     /// One cell of each of one realm: of the store, of what others were leased meanwhile, or of the own share.
@@ -174,7 +179,7 @@ impl Pool {
             let look = |lease: &mut Lease| Some((which, lease.is_dry_for(now)?, lease.known()));
             self.leases.with(wanted.key, look).flatten()
         });
-        let (which, wait, tat) = dry.max_by_key(|(_, wait, _)| *wait)?;
+        let (which, wait, tat) = dry.rev().max_by_key(|(_, wait, _)| *wait)?;
         Some(Drawn::Refused { which, wait, tat, on_share: false })
     }
 
@@ -245,7 +250,7 @@ impl Pool {
             let (wait, tat) = taken.err()?;
             Some((which, wait, tat))
         });
-        let Some((which, wait, tat)) = refused.max_by_key(|(_, wait, _)| *wait) else {
+        let Some((which, wait, tat)) = refused.rev().max_by_key(|(_, wait, _)| *wait) else {
             return Drawn::Share(taken.into_iter().flatten().collect());
         };
         for (wanted, _) in wanted.iter().zip(&taken).filter(|(_, taken)| taken.is_ok()) {

@@ -41,10 +41,16 @@ impl Refusal {
         Self { quota, wait: 1, reading: None, said: Said::Refused }
     }
 
+    /// By a shared quota.
+    fn of_shared(wanted: &Wanted<'_>, tat: u64, now: u64, wait: u64, on_share: bool) -> Self {
+        let said = if on_share { Said::RefusedOnShare } else { Said::Refused };
+        Self { said, ..Self::of_rate(wanted.charge.index, tat, now, &wanted.rate, wait) }
+    }
+
     /// Of two, the one that has to be waited for longest: who heeds it meets the other no more.
-    fn longer(self, other: Option<Self>) -> Self {
-        match other {
-            Some(other) if other.wait > self.wait => other,
+    fn longer(self, earlier: Option<Self>) -> Self {
+        match earlier {
+            Some(earlier) if earlier.wait >= self.wait => earlier,
             Some(_) | None => self,
         }
     }
@@ -101,17 +107,16 @@ impl<'l> Spent<'l> {
     pub(super) async fn draw(&mut self, missing: &[Wanted<'_>], now: u64, patience: &Patience) -> Result<(), Refusal> {
         // Who is refused here does not get to make the gateway ask the store.
         if let Some(refusal) = self.refused_here(now) {
-            return Err(refusal);
+            let known = missing.iter().filter_map(|wanted| self.refused_as_known(wanted, now));
+            return Err(known.fold(refusal, |longest, known| known.longer(Some(longest))));
         }
         let (tats, taking): (_, fn(u64) -> Taking) =
             match self.limits.shared.draw(missing, || self.limits.now(), patience).await {
                 Drawn::Cells(tats) => (tats, Taking::Leased),
                 Drawn::Share(tats) => (tats, Taking::Share),
                 Drawn::Refused { which, wait, tat, on_share } => {
-                    let Wanted { charge, rate, .. } = &missing[which.min(missing.len() - 1)];
-                    let said = if on_share { Said::RefusedOnShare } else { Said::Refused };
-                    let refusal = Refusal::of_rate(charge.index, tat, self.limits.now(), rate, wait);
-                    return Err(Refusal { said, ..refusal });
+                    let wanted = &missing[which.min(missing.len() - 1)];
+                    return Err(Refusal::of_shared(wanted, tat, self.limits.now(), wait, on_share));
                 }
             };
         for (wanted, tat) in missing.iter().zip(tats) {
@@ -164,6 +169,13 @@ impl<'l> Spent<'l> {
         Ok(running)
     }
 
+    /// A shared quota that has too little, as far as this gateway knows.
+    fn refused_as_known(&self, wanted: &Wanted<'_>, now: u64) -> Option<Refusal> {
+        let tat = self.limits.shared.peek(wanted.key, now);
+        let wait = bucket::conform(tat, now, &wanted.rate, 1).err()?;
+        Some(Refusal::of_shared(wanted, tat, now, wait, self.limits.shared.is_on_share(wanted.key, now)))
+    }
+
     /// The own quota that has to be waited for longest, if one has too little.
     fn refused_here(&self, now: u64) -> Option<Refusal> {
         let limits = self.limits;
@@ -214,7 +226,7 @@ impl<'l> Spent<'l> {
             match taking {
                 Taking::Local(cell) => limits.local.refund(cell, rate.interval, limits.now()),
                 Taking::Leased(_) => limits.shared.put_back(key),
-                Taking::Share(_) => limits.shared.refund_share(key, rate.interval),
+                Taking::Share(_) => limits.shared.refund_share(key),
             }
         }
     }

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
-use super::turnstile::charges_arrivals;
+use super::turnstile::refuses_arrivals;
 use crate::limits::{Reading, Running};
 use crate::policy::access::{RoleIndex, Scope};
 use crate::policy::ladder::Permit;
 use crate::policy::principal::{Principal, Relation};
 use crate::policy::quota::QuotaIndex;
-use crate::policy::snapshot::RealmIndex;
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{RealmIndex, Snapshot};
 use crate::policy::table::RouteIndex;
 use crate::problem::quota_fields::{NAMES, QuotaFields};
 use crate::problem::registry::Registry;
@@ -34,8 +33,8 @@ pub struct Live {
     pub registry: Registry,
     /// What clients are told of quotas.
     pub quota_fields: QuotaFields,
-    /// Whether any request can be charged on arrival.
-    pub charges_arrivals: bool,
+    /// Whether any request can be refused on arrival without asking the store.
+    pub refuses_arrivals: bool,
 }
 
 impl Live {
@@ -43,8 +42,8 @@ impl Live {
     #[must_use]
     pub fn bind(metrics: &Arc<Metrics>, snapshot: Arc<Snapshot>, registry: Registry) -> Self {
         let (meters, quota_fields) = (Meters::bind(metrics, &snapshot), QuotaFields::bind(&snapshot));
-        let charges_arrivals = charges_arrivals(snapshot.realms());
-        Self { snapshot, meters, registry, quota_fields, charges_arrivals }
+        let refuses_arrivals = refuses_arrivals(snapshot.realms());
+        Self { snapshot, meters, registry, quota_fields, refuses_arrivals }
     }
 }
 

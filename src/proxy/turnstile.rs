@@ -48,7 +48,7 @@ impl Gateway {
     /// the peer's; whoever the peer speaks for is found out here.
     pub(super) fn over_quota<'h>(&self, head: &'h RawHead, mut judged: RequestHead<'h>) -> Option<Turned<'h>> {
         let live = self.live.load();
-        if !live.charges_arrivals {
+        if !live.refuses_arrivals {
             return None;
         }
         let sender = intake::sender(judged.client, head, &self.trusted_proxies);
@@ -56,29 +56,22 @@ impl Gateway {
         let mut facts = Facts::new(&judged, &live.snapshot);
         let (index, realm) = facts.place.realm?;
         let charges = facts.charges(Stage::Arrival)?;
-        let refusing = self.limits.peek(&charges).into_iter().filter(|standing| refuses(realm, standing));
-        let Standing { quota, remaining, wait } = refusing.max_by_key(|standing| standing.wait)?;
-        let retry_after = u32::try_from(wait.div_ceil(NANOSECONDS)).unwrap_or(u32::MAX).max(1);
+        let standing = Standing::refusing(&self.limits.peek(&charges))?;
+        let Standing { quota, remaining, .. } = standing;
+        let has_rate = match realm.quota(quota)?.limit {
+            Limit::Rate(rate) if rate.shared => return None,
+            Limit::Rate(_) => true,
+            Limit::InFlight(_) => false,
+        };
+        let retry_after = standing.wait_seconds();
         facts.arrival = Some(QuotaAnswer::Refused { quota, retry_after });
         live.meters.record_quota(index, quota, (Said::Refused as usize, Said::Refused.name()));
         let mut exchange = self.begin_with(Arc::clone(&live));
         exchange.request_id = intake::request_id(&sender, head);
         exchange.sender = sender;
-        let has_rate = realm.quota(quota).is_some_and(|quota| matches!(quota.limit, Limit::Rate(_)));
         exchange.spending.reading = has_rate.then_some(Reading { quota, remaining, more_in: retry_after });
         Some(turned(exchange, &facts, app_type_token(judged.app_type)))
     }
-}
-
-const NANOSECONDS: u64 = 1_000_000_000;
-
-/// Whether this quota has too little left, and this gateway alone knows.
-fn refuses(realm: &Realm, standing: &Standing) -> bool {
-    let is_own = realm.quota(standing.quota).is_some_and(|quota| match quota.limit {
-        Limit::Rate(rate) => !rate.shared,
-        Limit::InFlight(_) => true,
-    });
-    is_own && standing.wait > 0
 }
 
 fn turned<'h>(mut exchange: Exchange, facts: &Facts<'_>, app_type: Option<&'h str>) -> Turned<'h> {
@@ -93,7 +86,12 @@ fn turned<'h>(mut exchange: Exchange, facts: &Facts<'_>, app_type: Option<&'h st
     Turned { exchange, problem, app_type }
 }
 
-/// Whether any request can be charged on arrival: where none can, no head is looked at twice.
-pub(super) fn charges_arrivals(realms: &[Realm]) -> bool {
-    realms.iter().any(|realm| realm.quotas.iter().any(|quota| quota.per.stage() == Stage::Arrival))
+/// Whether any request can be refused by [`Gateway::over_quota`]: where none can, no head is looked at twice.
+pub(super) fn refuses_arrivals(realms: &[Realm]) -> bool {
+    let is_own = |limit: &Limit| match limit {
+        Limit::Rate(rate) => !rate.shared,
+        Limit::InFlight(_) => true,
+    };
+    let mut quotas = realms.iter().flat_map(|realm| &realm.quotas);
+    quotas.any(|quota| quota.per.stage() == Stage::Arrival && is_own(&quota.limit))
 }

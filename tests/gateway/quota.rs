@@ -59,13 +59,13 @@ fn a_refusal_on_arrival_is_the_same_whatever_the_request_looks_like() {
     lab.call(&get("/s/open/1")).assert_ok().assert_told("door", 0);
     let mut client = lab.gateway.client();
     let mut seen = Vec::new();
-    for (name, request) in [
-        ("no body", get("/s/open/1")),
-        ("a body", post("/s/open/1").body(b"short")),
-        ("chunks", post("/s/open/1").chunked(&[b"one", b"two"])),
-        ("no route", get("/s/nowhere")),
-        ("no method", request("PUT", "/s/open/1")),
-        ("a login", login_request("/s", "usr-1")),
+    for (name, request, route) in [
+        ("no body", get("/s/open/1"), "open"),
+        ("a body", post("/s/open/1").body(b"short"), "open"),
+        ("chunks", post("/s/open/1").chunked(&[b"one", b"two"]), "open"),
+        ("no route", get("/s/nowhere"), ""),
+        ("no method", request("PUT", "/s/open/1"), ""),
+        ("a login", login_request("/s", "usr-1"), "login"),
     ] {
         let refused = client.send(&request);
         assert!((3500..=3600).contains(&refused.assert_over_quota()), "{name}: {refused}");
@@ -76,6 +76,11 @@ fn a_refusal_on_arrival_is_the_same_whatever_the_request_looks_like() {
             ("status", "429"),
             ("client", "127.0.0.1"),
             ("account", ""),
+            ("outcome", "denied"),
+            ("reason", "quota_exceeded"),
+            ("cause", "a quota has too little left"),
+            ("upstream", ""),
+            ("route", route),
         ]);
         let mut fields: Vec<String> = refused.headers.iter().map(|(name, _)| name.to_lowercase()).collect();
         fields.sort_unstable();
@@ -91,7 +96,12 @@ fn a_refusal_on_arrival_is_the_same_whatever_the_request_looks_like() {
     client.assert_closes();
     let expecting = post("/s/open/1").header("Expect", "100-continue").owing(10, b"");
     lab.call(&expecting).assert_over_quota();
-    assert_eq!(said(&lab, "shop/door", "refused"), 8.0);
+    assert_eq!((said(&lab, "shop/door", "admitted"), said(&lab, "shop/door", "refused")), (1.0, 8.0));
+    let metrics = lab.gateway.metrics();
+    assert_eq!(metrics.sum("portcullis_denials_total", &[("realm", "shop"), ("reason", "quota_exceeded")]), 8.0);
+    assert_eq!(metrics.sum("portcullis_requests_total", &[("realm", "shop"), ("outcome", "denied")]), 8.0);
+    assert_eq!(metrics.sum("portcullis_requests_total", &[("route", "open"), ("outcome", "denied")]), 5.0);
+    assert_eq!(metrics.sum("portcullis_requests_in_flight", &[]), 0.0);
 }
 
 #[test]

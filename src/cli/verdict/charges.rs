@@ -65,12 +65,6 @@ pub(super) fn not_charged(facts: &Facts<'_>, stage: Stage) -> Vec<Value> {
     missing.filter_map(shown).collect()
 }
 
-/// Nanoseconds in whole seconds, rounded up, as `Retry-After` has them.
-#[must_use]
-pub const fn seconds(nanoseconds: u64) -> u64 {
-    nanoseconds.div_ceil(1_000_000_000)
-}
-
 fn due<'a>(facts: &'a Facts<'_>, stage: Stage) -> Option<Charges<'a>> {
     if !is_charged_later(facts, stage) {
         return facts.charges(stage);
@@ -103,7 +97,7 @@ fn stand(row: &mut Value, quota: &Quota, standing: &Standing) {
             row["most"] = json!(most);
         }
     }
-    row["wait_seconds"] = json!(seconds(standing.wait));
+    row["wait_seconds"] = json!(standing.wait_seconds());
 }
 
 /// `None` for what was charged on arrival.

@@ -51,15 +51,16 @@ impl Pool {
             self.gates().iter().map(|gate| (gate.realm.clone(), gate.is_open())).collect();
         let mut chores: BTreeMap<Box<str>, (Arc<Gate>, Chores)> = BTreeMap::new();
         self.leases.each(|lease| {
-            let gate = Arc::clone(&lease.origin.gate);
-            let unused = if goes(lease) && open.get(&gate.realm).is_some_and(|open| *open) { lease.empty() } else { 0 };
+            let goes = goes(lease) && open.get(&lease.origin.gate.realm).is_some_and(|open| *open);
+            let unused = if goes { lease.empty() } else { 0 };
             let owes = lease.owed(now) > 0;
             if unused == 0 && !owes {
                 return;
             }
+            let gate = &lease.origin.gate;
             let (_, of_realm) = match chores.get_mut(&gate.realm) {
                 Some(known) => known,
-                None => chores.entry(gate.realm.clone()).or_insert((gate, Chores::default())),
+                None => chores.entry(gate.realm.clone()).or_insert((Arc::clone(gate), Chores::default())),
             };
             if unused > 0 {
                 of_realm.unused.push((lease.key, Arc::clone(&lease.origin), unused));

@@ -195,9 +195,13 @@ impl Lease {
         self.share = self.share.saturating_sub(self.share_rate().interval);
     }
 
+    pub(super) const fn is_on_share(&self, now: u64) -> bool {
+        self.share > now
+    }
+
     /// The bucket for those who only look.
     pub(super) fn peek(&self, now: u64) -> u64 {
-        if self.share > now { told(self.share, now, &self.origin.rate, &self.share_rate()) } else { self.known() }
+        if self.is_on_share(now) { told(self.share, now, &self.origin.rate, &self.share_rate()) } else { self.known() }
     }
 
     fn share_rate(&self) -> Rate {

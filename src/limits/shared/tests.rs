@@ -226,7 +226,7 @@ async fn the_own_share_is_all_or_none_too() {
         assert!(matches!(node.draw(&[1, 2]).await, Drawn::Refused { which: 1, on_share: true, .. }));
     }
     assert_eq!((node.left(1), node.left(2)), (3, 0));
-    node.shared.refund_share(node.wanted(2).key, HOUR);
+    node.shared.refund_share(node.wanted(2).key);
     assert_eq!(node.left(2), 1);
     assert!(matches!(node.draw(&[1, 2]).await, Drawn::Share(_)));
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Dice, Fixture, MS, SECOND, charges, index, quota, rate};
 use crate::limits::spent::Spent;
-use crate::limits::{Taken, bucket};
+use crate::limits::{Standing, Taken, bucket};
 use crate::policy::quota::{Limit, Quota, Rate, Subject};
 
 const SUBJECTS: [&str; 5] = ["usr-1", "usr-2", "cus-1", "cus-2", "res-1"];
@@ -61,6 +61,7 @@ fn a_request_takes_of_every_quota_or_of_none_and_is_told_of_the_one_to_wait_for_
                     let (named, _) = wanted.iter().find(|(one, _)| index(one) == quota).unwrap();
                     let standing = before.iter().find(|standing| standing.quota == quota).unwrap();
                     assert_eq!(standing.wait, longest, "seed {seed}: {}", named.name);
+                    assert_eq!(Standing::refusing(&before).as_ref(), Some(standing), "seed {seed}: who only looks");
                     assert_eq!(u64::from(retry_after), longest.div_ceil(SECOND), "seed {seed}");
                     assert!(retry_after > 0 && longest > 0, "seed {seed}");
                     assert_eq!(reading.map(|reading| (reading.quota, reading.remaining)), Some((quota, 0)));

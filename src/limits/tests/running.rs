@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use super::{Fixture, SECOND, quota, rate};
-use crate::limits::{Running, Taken};
+use super::{Fixture, SECOND, index, quota, rate};
+use crate::limits::{Running, Standing, Taken};
 use crate::policy::quota::{Limit, Quota, Subject};
 
 const CUSTOMER: Subject<'static> = Subject::Account("cus-1");
@@ -83,6 +83,19 @@ fn who_may_not_run_pays_no_rate_and_who_has_no_rate_left_occupies_nothing() {
     assert!(fixture.is_taken(&wanted));
     assert!(!fixture.is_taken(&wanted));
     assert_eq!(free(&fixture, &uploads), 1);
+}
+
+#[test]
+fn of_several_that_are_full_the_first_is_named_to_who_asks_and_to_who_only_looks() {
+    let fixture = Fixture::new();
+    let full: Vec<Quota> = (1..=3).map(|mark| quota(mark, Limit::InFlight(1))).collect();
+    let wanted: Vec<_> = full.iter().map(|quota| (quota, CUSTOMER)).collect();
+    let Taken::All { running, .. } = fixture.take(&wanted) else { panic!("nothing runs") };
+    let Taken::Nothing { quota, .. } = fixture.take(&wanted) else { panic!("all are full") };
+    assert_eq!(quota, index(&full[0]));
+    assert_eq!(Standing::refusing(&fixture.peek(&wanted)).map(|standing| standing.quota), Some(quota));
+    drop(running);
+    assert_eq!(Standing::refusing(&fixture.peek(&wanted)), None);
 }
 
 #[test]
