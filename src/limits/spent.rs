@@ -9,7 +9,7 @@ use super::key::Key;
 use super::shared::{Drawn, Wanted};
 use super::table::Cell;
 use super::{Limits, Reading, Said, Taken, bucket, seconds};
-use crate::policy::quota::{Charge, Charges, Limit, MAX_CHARGES, QuotaIndex, Rate};
+use crate::policy::quota::{Charges, Limit, MAX_CHARGES, QuotaIndex, Rate};
 use crate::store::Patience;
 
 /// How often quotas are read again that others took from since they were read. Whoever loses so often is refused.
