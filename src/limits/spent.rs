@@ -8,7 +8,7 @@ use super::in_flight::Running;
 use super::key::Key;
 use super::shared::{Drawn, Wanted};
 use super::table::Cell;
-use super::{Limits, Reading, Said, Taken, bucket, seconds};
+use super::{Limits, Reading, Refused, Said, bucket, seconds};
 use crate::policy::quota::{Charges, Limit, MAX_CHARGES, QuotaIndex, Rate};
 use crate::store::Patience;
 
@@ -25,10 +25,10 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn told(self, note: &impl Fn(QuotaIndex, Said)) -> Taken {
+    pub(super) fn told(self, note: &impl Fn(QuotaIndex, Said)) -> Refused {
         note(self.quota, self.said);
         let retry_after = seconds(self.wait).max(1);
-        Taken::Nothing { quota: self.quota, retry_after, reading: self.reading }
+        Refused { quota: self.quota, retry_after, reading: self.reading }
     }
 
     /// By a bucket that has too little.
@@ -165,7 +165,7 @@ impl<'l> Spent<'l> {
     }
 
     /// The own quota that has to be waited for longest, if one has too little.
-    fn refused_here(&self, now: u64) -> Option<Refusal> {
+    pub(super) fn refused_here(&self, now: u64) -> Option<Refusal> {
         let limits = self.limits;
         self.charges.iter().zip(self.keys.iter().copied()).fold(None, |longest, (charge, key)| {
             let refusal = match charge.quota.limit {

@@ -13,11 +13,11 @@ use super::exchange::{Exchange, Notes};
 use super::finish::app_type_token;
 use super::intake;
 use super::raw_head::RawHead;
-use crate::limits::{Reading, Said, Standing};
+use crate::limits::{Refused, Said};
 use crate::policy::decision::Denial;
 use crate::policy::facts::{Facts, Fault, RequestHead};
 use crate::policy::ladder::{Decision, decide};
-use crate::policy::quota::{Limit, QuotaAnswer, Stage};
+use crate::policy::quota::{QuotaAnswer, Stage};
 use crate::policy::route::Realm;
 use crate::problem::envelope::Problem;
 use crate::reason::Reason;
@@ -54,31 +54,17 @@ impl Gateway {
         let sender = intake::sender(judged.client, head, &self.trusted_proxies);
         judged.client = sender.client;
         let mut facts = Facts::new(&judged, &live.snapshot);
-        let (index, realm) = facts.place.realm?;
+        let (index, _) = facts.place.realm?;
         let charges = facts.charges(Stage::Arrival)?;
-        let refusing = self.limits.peek(&charges).into_iter().filter(|standing| refuses(realm, standing));
-        let Standing { quota, remaining, wait } = refusing.max_by_key(|standing| standing.wait)?;
-        let retry_after = u32::try_from(wait.div_ceil(NANOSECONDS)).unwrap_or(u32::MAX).max(1);
+        let note = |quota, said: Said| live.meters.record_quota(index, quota, (said as usize, said.name()));
+        let Refused { quota, retry_after, reading } = self.limits.refused_here(&charges, note)?;
         facts.arrival = Some(QuotaAnswer::Refused { quota, retry_after });
-        live.meters.record_quota(index, quota, (Said::Refused as usize, Said::Refused.name()));
         let mut exchange = self.begin_with(Arc::clone(&live));
         exchange.request_id = intake::request_id(&sender, head);
         exchange.sender = sender;
-        let has_rate = realm.quota(quota).is_some_and(|quota| matches!(quota.limit, Limit::Rate(_)));
-        exchange.spending.reading = has_rate.then_some(Reading { quota, remaining, more_in: retry_after });
+        exchange.spending.reading = reading;
         Some(turned(exchange, &facts, app_type_token(judged.app_type)))
     }
-}
-
-const NANOSECONDS: u64 = 1_000_000_000;
-
-/// Whether this quota has too little left, and this gateway alone knows.
-fn refuses(realm: &Realm, standing: &Standing) -> bool {
-    let is_own = realm.quota(standing.quota).is_some_and(|quota| match quota.limit {
-        Limit::Rate(rate) => !rate.shared,
-        Limit::InFlight(_) => true,
-    });
-    is_own && standing.wait > 0
 }
 
 fn turned<'h>(mut exchange: Exchange, facts: &Facts<'_>, app_type: Option<&'h str>) -> Turned<'h> {
