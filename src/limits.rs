@@ -2,7 +2,8 @@
 //!
 //! Called by `proxy` with the charges that `policy` worked out; what too little left means for a request is decided there.
 //! Local quotas are counted in `table`, running requests in `in_flight`, quotas that all gateways share in `shared`, which
-//! leases cells from the store; `spent` takes of all of them or undoes it. An operator's edit cannot mix up counters: each belongs to its quota's mark.
+//! leases cells from the store; `spent` takes of all of them or undoes it. An operator's edit cannot mix up counters: each
+//! belongs to its quota's mark.
 
 mod bucket;
 #[cfg(test)]
@@ -89,14 +90,29 @@ pub enum Taken {
         running: Running,
     },
     /// Nothing was taken.
-    Nothing {
-        /// The quota that has to be waited for longest.
-        quota: QuotaIndex,
-        /// Whole seconds until it has enough; at least 1.
-        retry_after: u32,
-        /// How that quota stands; `None` for one of running requests.
-        reading: Option<Reading>,
-    },
+    Nothing(Refused),
+}
+
+/// Why nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The quota that has to be waited for longest.
+    pub quota: QuotaIndex,
+    /// Whole seconds until it has enough; at least 1.
+    pub retry_after: u32,
+    /// How that quota stands; `None` for one of running requests.
+    pub reading: Option<Reading>,
+}
+
+impl Refused {
+    /// After an earlier stage, whose tightest quota stands so: whoever comes back must not meet one that had a cell for
+    /// this request and none for another.
+    #[must_use]
+    pub fn after(self, earlier: Option<Reading>) -> Self {
+        let empty = earlier.filter(|reading| reading.remaining == 0);
+        let retry_after = empty.map_or(self.retry_after, |reading| self.retry_after.max(reading.more_in));
+        Self { retry_after, ..self }
+    }
 }
 
 /// Every quota's counters in one gateway.
@@ -152,14 +168,20 @@ impl Limits {
         let missing = spent.take_leased(now);
         if !missing.is_empty() {
             if let Err(refusal) = spent.draw(&missing, now, patience).await {
-                return refusal.told(&note);
+                return Taken::Nothing(refusal.told(&note));
             }
             now = self.now();
         }
         match spent.take_local(now) {
             Ok(running) => Taken::All { reading: spent.keep(now, &note), running },
-            Err(refusal) => refusal.told(&note),
+            Err(refusal) => Taken::Nothing(refusal.told(&note)),
         }
+    }
+
+    /// What [`Limits::take`] would refuse without asking the store; nothing is taken. Quotas that all gateways share refuse
+    /// nothing here: only the store knows how they stand.
+    pub fn refused_here(&self, charges: &Charges<'_>, note: impl Fn(QuotaIndex, Said)) -> Option<Refused> {
+        Spent::new(self, charges).refused_here(self.now()).map(|refusal| refusal.told(&note))
     }
 
     /// How the quotas stand, and which of them would refuse: nothing is taken, and the store is not asked.

@@ -43,20 +43,26 @@ impl Keys {
     }
 
     pub(super) fn of(&self, charge: &Charge<'_>) -> Key {
-        let mut hasher = self.secret;
-        hasher.write_u64(charge.quota.mark);
-        // Each subject begins with its kind and comes last, so no two of them are written alike.
-        match charge.subject {
-            Subject::Account(id) => write(&mut hasher, 0, id.as_bytes()),
-            Subject::Login(email) => write(&mut hasher, 1, email.as_bytes()),
-            Subject::Route(name) => write(&mut hasher, 2, name.as_bytes()),
-            Subject::Network(IpAddr::V4(address)) => write(&mut hasher, 3, &address.octets()),
-            Subject::Network(IpAddr::V6(address)) => write(&mut hasher, 4, &address.octets()),
-            Subject::Realm => write(&mut hasher, 5, &[]),
-            Subject::Upstream(index) => write(&mut hasher, 6, &index.0.to_le_bytes()),
-        }
+        let mark = charge.quota.mark;
+        let hasher = match charge.subject {
+            Subject::Account(id) => self.hasher(mark, 0, id.as_bytes()),
+            Subject::Login(email) => self.hasher(mark, 1, email.as_bytes()),
+            Subject::Route(name) => self.hasher(mark, 2, name.as_bytes()),
+            Subject::Network(IpAddr::V4(address)) => self.hasher(mark, 3, &address.octets()),
+            Subject::Network(IpAddr::V6(address)) => self.hasher(mark, 4, &address.octets()),
+            Subject::Realm => self.hasher(mark, 5, &[]),
+            Subject::Upstream(index) => self.hasher(mark, 6, &index.0.to_le_bytes()),
+        };
         let hash = hasher.finish128();
-        Key { mark: charge.quota.mark, hash: [hash.h1, hash.h2] }
+        Key { mark, hash: [hash.h1, hash.h2] }
+    }
+
+    fn hasher(&self, mark: u64, kind: u64, subject: &[u8]) -> SipHasher13 {
+        let mut hasher = self.secret;
+        // A mark is a hash and stays one with a kind folded into it: one whole block, which is quick, before the subject.
+        hasher.write_u64(mark ^ kind << 56);
+        hasher.write(subject);
+        hasher
     }
 
     /// By the places of the charges.
@@ -67,9 +73,4 @@ impl Keys {
         }
         keys
     }
-}
-
-fn write(hasher: &mut SipHasher13, kind: u8, subject: &[u8]) {
-    hasher.write_u8(kind);
-    hasher.write(subject);
 }

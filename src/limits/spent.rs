@@ -8,8 +8,8 @@ use super::in_flight::Running;
 use super::key::Key;
 use super::shared::{Drawn, Wanted};
 use super::table::Cell;
-use super::{Limits, Reading, Said, Taken, bucket, seconds};
-use crate::policy::quota::{Charges, Limit, MAX_CHARGES, QuotaIndex, Rate};
+use super::{Limits, Reading, Refused, Said, bucket, seconds};
+use crate::policy::quota::{Charge, Charges, Limit, MAX_CHARGES, QuotaIndex, Rate};
 use crate::store::Patience;
 
 /// How often quotas are read again that others took from since they were read. Whoever loses so often is refused.
@@ -25,10 +25,10 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn told(self, note: &impl Fn(QuotaIndex, Said)) -> Taken {
+    pub(super) fn told(self, note: &impl Fn(QuotaIndex, Said)) -> Refused {
         note(self.quota, self.said);
         let retry_after = seconds(self.wait).max(1);
-        Taken::Nothing { quota: self.quota, retry_after, reading: self.reading }
+        Refused { quota: self.quota, retry_after, reading: self.reading }
     }
 
     /// By a bucket that has too little.
@@ -41,18 +41,14 @@ impl Refusal {
         Self { quota, wait: 1, reading: None, said: Said::Refused }
     }
 
-    /// By a shared quota.
-    fn of_shared(wanted: &Wanted<'_>, tat: u64, now: u64, wait: u64, on_share: bool) -> Self {
-        let said = if on_share { Said::RefusedOnShare } else { Said::Refused };
-        Self { said, ..Self::of_rate(wanted.charge.index, tat, now, &wanted.rate, wait) }
+    /// By the node's own share of a shared quota.
+    fn on_share(self) -> Self {
+        Self { said: Said::RefusedOnShare, ..self }
     }
 
-    /// Of two, the one that has to be waited for longest: who heeds it meets the other no more.
-    fn longer(self, earlier: Option<Self>) -> Self {
-        match earlier {
-            Some(earlier) if earlier.wait >= self.wait => earlier,
-            Some(_) | None => self,
-        }
+    /// Of two, the one that has to be waited for longest: who heeds it meets the other no more. The first of two alike.
+    fn longer(self, later: Self) -> Self {
+        if later.wait > self.wait { later } else { self }
     }
 }
 
@@ -107,16 +103,16 @@ impl<'l> Spent<'l> {
     pub(super) async fn draw(&mut self, missing: &[Wanted<'_>], now: u64, patience: &Patience) -> Result<(), Refusal> {
         // Who is refused here does not get to make the gateway ask the store.
         if let Some(refusal) = self.refused_here(now) {
-            let known = missing.iter().filter_map(|wanted| self.refused_as_known(wanted, now));
-            return Err(known.fold(refusal, |longest, known| known.longer(Some(longest))));
+            return Err(refusal);
         }
         let (tats, taking): (_, fn(u64) -> Taking) =
             match self.limits.shared.draw(missing, || self.limits.now(), patience).await {
                 Drawn::Cells(tats) => (tats, Taking::Leased),
                 Drawn::Share(tats) => (tats, Taking::Share),
                 Drawn::Refused { which, wait, tat, on_share } => {
-                    let wanted = &missing[which.min(missing.len() - 1)];
-                    return Err(Refusal::of_shared(wanted, tat, self.limits.now(), wait, on_share));
+                    let Wanted { charge, rate, .. } = &missing[which.min(missing.len() - 1)];
+                    let refusal = Refusal::of_rate(charge.index, tat, self.limits.now(), rate, wait);
+                    return Err(if on_share { refusal.on_share() } else { refusal });
                 }
             };
         for (wanted, tat) in missing.iter().zip(tats) {
@@ -169,33 +165,36 @@ impl<'l> Spent<'l> {
         Ok(running)
     }
 
-    /// A shared quota that has too little, as far as this gateway knows.
-    fn refused_as_known(&self, wanted: &Wanted<'_>, now: u64) -> Option<Refusal> {
-        let tat = self.limits.shared.peek(wanted.key, now);
-        let wait = bucket::conform(tat, now, &wanted.rate, 1).err()?;
-        Some(Refusal::of_shared(wanted, tat, now, wait, self.limits.shared.is_on_share(wanted.key, now)))
+    /// The quota that has to be waited for longest, if one of this gateway's own has too little. The store is not asked
+    /// about the others then: they have a say as far as is known here.
+    pub(super) fn refused_here(&self, now: u64) -> Option<Refusal> {
+        let each = || self.charges.iter().zip(self.keys.iter().copied()).zip(&self.taken);
+        let own = each().filter_map(|((charge, key), _)| self.refused_by_own(charge, key, now));
+        let own = own.reduce(Refusal::longer)?;
+        let missing = each().filter(|(_, taken)| taken.is_none());
+        Some(missing.filter_map(|((charge, key), _)| self.refused_as_known(charge, key, now)).fold(own, Refusal::longer))
     }
 
-    /// The own quota that has to be waited for longest, if one has too little.
-    fn refused_here(&self, now: u64) -> Option<Refusal> {
-        let limits = self.limits;
-        self.charges.iter().zip(self.keys.iter().copied()).fold(None, |longest, (charge, key)| {
-            let refusal = match charge.quota.limit {
-                Limit::Rate(rate) if !rate.shared => {
-                    let tat = limits.local.read(key, now);
-                    let wait = bucket::conform(tat, now, &rate, 1).err();
-                    wait.map(|wait| Refusal::of_rate(charge.index, tat, now, &rate, wait))
-                }
-                Limit::InFlight(most) if limits.in_flight.running(key) >= most => {
-                    Some(Refusal::of_running(charge.index))
-                }
-                Limit::InFlight(_) | Limit::Rate(_) => None,
-            };
-            match refusal {
-                Some(refusal) => Some(refusal.longer(longest)),
-                None => longest,
+    fn refused_by_own(&self, charge: &Charge<'_>, key: Key, now: u64) -> Option<Refusal> {
+        match charge.quota.limit {
+            Limit::Rate(rate) if !rate.shared => {
+                let tat = self.limits.local.read(key, now);
+                let wait = bucket::conform(tat, now, &rate, 1).err()?;
+                Some(Refusal::of_rate(charge.index, tat, now, &rate, wait))
             }
-        })
+            Limit::InFlight(most) if self.limits.in_flight.running(key) >= most => {
+                Some(Refusal::of_running(charge.index))
+            }
+            Limit::InFlight(_) | Limit::Rate(_) => None,
+        }
+    }
+
+    fn refused_as_known(&self, charge: &Charge<'_>, key: Key, now: u64) -> Option<Refusal> {
+        let Limit::Rate(rate @ Rate { shared: true, .. }) = charge.quota.limit else { return None };
+        let tat = self.limits.shared.peek(key, now);
+        let wait = bucket::conform(tat, now, &rate, 1).err()?;
+        let refusal = Refusal::of_rate(charge.index, tat, now, &rate, wait);
+        Some(if self.limits.shared.is_on_share(key, now) { refusal.on_share() } else { refusal })
     }
 
     /// Takes for good; gives the tightest quota's reading.

@@ -79,6 +79,14 @@ pub enum Limit {
     InFlight(u32),
 }
 
+impl Limit {
+    /// One allowance over all gateways.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Limit::Rate(Rate { shared: true, .. }))
+    }
+}
+
 /// Requests in time, by the generic cell rate algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {

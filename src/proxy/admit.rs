@@ -5,7 +5,7 @@
 use super::Gateway;
 use super::exchange::{Live, Notes, Spending};
 use crate::directory::Unavailable;
-use crate::limits::{Said, Taken};
+use crate::limits::{Refused, Said, Taken};
 use crate::policy::credential::Presented;
 use crate::policy::decision::{Denial, Question};
 use crate::policy::facts::{Facts, LockAnswer, RequestHead, TargetAnswer};
@@ -92,7 +92,8 @@ impl Gateway {
                 spending.running.join(running);
                 QuotaAnswer::Admitted
             }
-            Taken::Nothing { quota, retry_after, reading } => {
+            Taken::Nothing(refused) => {
+                let Refused { quota, retry_after, reading } = refused.after(spending.reading);
                 // What refuses is what the client is told of, however little else is left; a quota of running requests has
                 // nothing to tell.
                 spending.reading = reading.or(spending.reading);

@@ -13,11 +13,11 @@ use super::exchange::{Exchange, Notes};
 use super::finish::app_type_token;
 use super::intake;
 use super::raw_head::RawHead;
-use crate::limits::{Reading, Said, Standing};
+use crate::limits::{Refused, Said};
 use crate::policy::decision::Denial;
 use crate::policy::facts::{Facts, Fault, RequestHead};
 use crate::policy::ladder::{Decision, decide};
-use crate::policy::quota::{Limit, QuotaAnswer, Stage};
+use crate::policy::quota::{QuotaAnswer, Stage};
 use crate::policy::route::Realm;
 use crate::problem::envelope::Problem;
 use crate::reason::Reason;
@@ -54,22 +54,15 @@ impl Gateway {
         let sender = intake::sender(judged.client, head, &self.trusted_proxies);
         judged.client = sender.client;
         let mut facts = Facts::new(&judged, &live.snapshot);
-        let (index, realm) = facts.place.realm?;
+        let (index, _) = facts.place.realm?;
         let charges = facts.charges(Stage::Arrival)?;
-        let standing = Standing::refusing(&self.limits.peek(&charges))?;
-        let Standing { quota, remaining, .. } = standing;
-        let has_rate = match realm.quota(quota)?.limit {
-            Limit::Rate(rate) if rate.shared => return None,
-            Limit::Rate(_) => true,
-            Limit::InFlight(_) => false,
-        };
-        let retry_after = standing.wait_seconds();
+        let note = |quota, said: Said| live.meters.record_quota(index, quota, (said as usize, said.name()));
+        let Refused { quota, retry_after, reading } = self.limits.refused_here(&charges, note)?;
         facts.arrival = Some(QuotaAnswer::Refused { quota, retry_after });
-        live.meters.record_quota(index, quota, (Said::Refused as usize, Said::Refused.name()));
         let mut exchange = self.begin_with(Arc::clone(&live));
         exchange.request_id = intake::request_id(&sender, head);
         exchange.sender = sender;
-        exchange.spending.reading = has_rate.then_some(Reading { quota, remaining, more_in: retry_after });
+        exchange.spending.reading = reading;
         Some(turned(exchange, &facts, app_type_token(judged.app_type)))
     }
 }
@@ -88,10 +81,6 @@ fn turned<'h>(mut exchange: Exchange, facts: &Facts<'_>, app_type: Option<&'h st
 
 /// Whether any request can be refused by [`Gateway::over_quota`]: where none can, no head is looked at twice.
 pub(super) fn refuses_arrivals(realms: &[Realm]) -> bool {
-    let is_own = |limit: &Limit| match limit {
-        Limit::Rate(rate) => !rate.shared,
-        Limit::InFlight(_) => true,
-    };
     let mut quotas = realms.iter().flat_map(|realm| &realm.quotas);
-    quotas.any(|quota| quota.per.stage() == Stage::Arrival && is_own(&quota.limit))
+    quotas.any(|quota| quota.per.stage() == Stage::Arrival && !quota.limit.is_shared())
 }

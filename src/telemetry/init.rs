@@ -19,6 +19,7 @@ pub fn start_log(level: &str) {
     }
 }
 
-/// What may log no request: these print heads, targets and buffers.
-const CARRIER: &str = "pingora=off,pingora_core=error,pingora_core::apps=off,pingora_core::protocols=off,pingora_proxy=off,pingora_http=off,pingora_pool=off,pingora_cache=off,\
+/// What may log no request: these print heads, targets and buffers. The connectors' one error is a pooled connection that
+/// is still being watched when it is wanted, for which a new one is made: no operator has to know.
+const CARRIER: &str = "pingora=off,pingora_core=error,pingora_core::apps=off,pingora_core::connectors=off,pingora_core::protocols=off,pingora_proxy=off,pingora_http=off,pingora_pool=off,pingora_cache=off,\
     pingora_runtime=error,h2=off,redis=warn";

@@ -21,7 +21,7 @@ fn sharers(count: usize, quota: &str, server: &RedisServer) -> Sharers {
     Sharers::start(count, quota, |builder| builder.store_with(&server.url(), "budget = \"3s\""))
 }
 
-/// Calls one gateway after the other, ten times each, until all of them refuse.
+/// Calls one gateway after the other, seven times each, until all of them refuse.
 fn exhaust(sharers: &Sharers) -> u32 {
     let (mut admitted, mut open) = (0, vec![true; sharers.gateways.len()]);
     while open.contains(&true) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Dice, Fixture, MS, SECOND, charges, index, quota, rate};
 use crate::limits::spent::Spent;
-use crate::limits::{Standing, Taken, bucket};
+use crate::limits::{Refused, Standing, Taken, bucket};
 use crate::policy::quota::{Limit, Quota, Rate, Subject};
 
 const SUBJECTS: [&str; 5] = ["usr-1", "usr-2", "cus-1", "cus-2", "res-1"];
@@ -56,7 +56,7 @@ fn a_request_takes_of_every_quota_or_of_none_and_is_told_of_the_one_to_wait_for_
                     assert_eq!(reading.map(|reading| reading.remaining), least, "seed {seed}");
                     admitted += 1;
                 }
-                Taken::Nothing { quota, retry_after, reading } => {
+                Taken::Nothing(Refused { quota, retry_after, reading }) => {
                     let longest = waits.iter().copied().max().unwrap();
                     let (named, _) = wanted.iter().find(|(one, _)| index(one) == quota).unwrap();
                     let standing = before.iter().find(|standing| standing.quota == quota).unwrap();

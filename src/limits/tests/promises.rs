@@ -43,7 +43,7 @@ impl Client {
                     let reading = reading.unwrap();
                     told = Some(told.map_or(reading, |known| known.tighter(reading)));
                 }
-                Taken::Nothing { retry_after, .. } => return Err(retry_after),
+                Taken::Nothing(refused) => return Err(refused.after(told).retry_after),
             }
         }
         Ok(told.unwrap())
@@ -122,6 +122,17 @@ fn a_client_that_was_refused_and_waits_as_it_was_told_is_not_refused_again() {
         }
     }
     assert_eq!(refused, 8000);
+}
+
+#[test]
+fn a_refusal_after_arrival_tells_the_longer_wait_of_both() {
+    let one_in = |mark, interval| vec![quota(mark, Limit::Rate(rate(interval, 1)))];
+    let (arrival, permitted) = (one_in(1, 10 * SECOND), one_in(2, SECOND));
+    let client = Client { fixture: Fixture::new(), arrival, permitted };
+    assert!(matches!(client.fixture.take(&[(&client.permitted[0], USER)]), Taken::All { .. }));
+    assert_eq!(client.send(), Err(10), "one second for the quota that refuses, ten for the one that has paid");
+    client.wait(10);
+    assert!(client.send().is_ok());
 }
 
 /// The most that passed within any span of that length.

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::{Fixture, SECOND, index, quota, rate};
-use crate::limits::{Running, Standing, Taken};
+use crate::limits::{Refused, Running, Standing, Taken};
 use crate::policy::quota::{Limit, Quota, Subject};
 
 const CUSTOMER: Subject<'static> = Subject::Account("cus-1");
@@ -15,7 +15,7 @@ fn begin(fixture: &Fixture, uploads: &Quota) -> Option<Running> {
             assert_eq!(reading, None, "clients are not told of what runs");
             Some(running)
         }
-        Taken::Nothing { retry_after, reading, .. } => {
+        Taken::Nothing(Refused { retry_after, reading, .. }) => {
             assert_eq!((retry_after, reading), (1, None));
             None
         }
@@ -91,7 +91,7 @@ fn of_several_that_are_full_the_first_is_named_to_who_asks_and_to_who_only_looks
     let full: Vec<Quota> = (1..=3).map(|mark| quota(mark, Limit::InFlight(1))).collect();
     let wanted: Vec<_> = full.iter().map(|quota| (quota, CUSTOMER)).collect();
     let Taken::All { running, .. } = fixture.take(&wanted) else { panic!("nothing runs") };
-    let Taken::Nothing { quota, .. } = fixture.take(&wanted) else { panic!("all are full") };
+    let Taken::Nothing(Refused { quota, .. }) = fixture.take(&wanted) else { panic!("all are full") };
     assert_eq!(quota, index(&full[0]));
     assert_eq!(Standing::refusing(&fixture.peek(&wanted)).map(|standing| standing.quota), Some(quota));
     drop(running);
@@ -104,7 +104,7 @@ fn memory_is_bounded_by_what_runs() {
     let ids: Vec<String> = (0..20_000).map(|id| format!("cus-{id}")).collect();
     let begin = |id| match fixture.take(&[(&uploads, Subject::Account(id))]) {
         Taken::All { running, .. } => running,
-        Taken::Nothing { .. } => panic!("{id} was refused"),
+        Taken::Nothing(_) => panic!("{id} was refused"),
     };
     let running: Vec<Running> = ids.iter().map(|id| begin(id)).collect();
     let most = fixture.limits.in_flight.size();
