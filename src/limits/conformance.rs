@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::bucket::conform;
+use super::tests::Dice;
 use crate::policy::quota::Rate;
 use crate::store::tests::server::Server;
 use crate::store::{Bucket, Draw, Drawn, EXACT_BELOW, Memory, Store};
@@ -16,23 +17,6 @@ const STEPS: usize = 25;
 
 /// How many run at the same time: more, and each waits for the others longer than its buckets take to fill.
 const AT_ONCE: u64 = 50;
-
-/// Repeatable randomness: a seed that is counted on and mixed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    fn small(&mut self, limit: u32) -> u32 {
-        u32::try_from(self.below(limit.into())).unwrap()
-    }
-}
 
 /// One bucket of a trace.
 struct Kind {
@@ -45,7 +29,7 @@ impl Kind {
     fn roll(dice: &mut Dice, key: String) -> Self {
         // From a few microseconds to a tenth of a second, and no round number.
         let interval = (1 << (12 + dice.below(15))) + dice.below(4001);
-        let burst = [1, 2, 3 + dice.small(10), 20 + dice.small(100)][usize::try_from(dice.below(4)).unwrap()];
+        let burst = [1, 2, 3 + small(dice, 10), 20 + small(dice, 100)][usize::try_from(dice.below(4)).unwrap()];
         let lease = [1, 1, 2, 3][usize::try_from(dice.below(4)).unwrap()];
         Self { key, rate: Rate { interval, burst, shared: true }, lease }
     }
@@ -68,13 +52,17 @@ impl Step {
         let some = 1 + usize::try_from(dice.below(kinds.len() as u64)).unwrap();
         let places = (first..first + some).map(|place| place % kinds.len());
         if dice.below(5) == 0 {
-            return Self::GiveBack(places.map(|place| (place, dice.small(4))).collect());
+            return Self::GiveBack(places.map(|place| (place, small(dice, 4))).collect());
         }
         let owed = |place: usize| {
-            if dice.below(8) == 0 { (place, dice.small(kinds[place].rate.burst + 2)) } else { (place, 0) }
+            if dice.below(8) == 0 { (place, small(dice, kinds[place].rate.burst + 2)) } else { (place, 0) }
         };
         Self::Draw(places.map(owed).collect())
     }
+}
+
+fn small(dice: &mut Dice, limit: u32) -> u32 {
+    u32::try_from(dice.below(limit.into())).unwrap()
 }
 
 fn draws<'k>(kinds: &'k [Kind], wishes: &[(usize, u32)]) -> Vec<Draw<'k>> {

@@ -172,7 +172,9 @@ impl<'l> Spent<'l> {
         let own = each().filter_map(|((charge, key), _)| self.refused_by_own(charge, key, now));
         let own = own.reduce(Refusal::longer)?;
         let missing = each().filter(|(_, taken)| taken.is_none());
-        Some(missing.filter_map(|((charge, key), _)| self.refused_as_known(charge, key, now)).fold(own, Refusal::longer))
+        Some(
+            missing.filter_map(|((charge, key), _)| self.refused_as_known(charge, key, now)).fold(own, Refusal::longer),
+        )
     }
 
     fn refused_by_own(&self, charge: &Charge<'_>, key: Key, now: u64) -> Option<Refusal> {

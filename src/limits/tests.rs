@@ -85,7 +85,7 @@ fn rate(interval: u64, burst: u32) -> Rate {
 }
 
 /// The same numbers for the same seed, evenly spread (splitmix64).
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -96,13 +96,17 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        self.roll() % end
+    }
+
     /// At least `least`, below `end`.
     fn within(&mut self, least: u64, end: u64) -> u64 {
-        least + self.roll() % (end - least)
+        least + self.below(end - least)
     }
 
     fn is_one_in(&mut self, many: u64) -> bool {
-        self.within(0, many) == 0
+        self.below(many) == 0
     }
 
     /// Of every size between alike: each doubling is as likely.

@@ -80,6 +80,20 @@ impl Nested {
     }
 }
 
+/// The same on every thread, at once, each with dice of its own.
+fn on_threads(round: u64, work: impl Fn(&mut Dice) + Sync) {
+    let (start, work) = (Barrier::new(THREADS as usize), &work);
+    thread::scope(|scope| {
+        for seed in 0..THREADS {
+            let start = &start;
+            scope.spawn(move || {
+                start.wait();
+                work(&mut Dice(round << 8 | seed));
+            });
+        }
+    });
+}
+
 #[test]
 fn while_time_stands_the_buckets_hold_exactly_what_the_admitted_requests_took() {
     let mut full = 0;
@@ -87,17 +101,8 @@ fn while_time_stands_the_buckets_hold_exactly_what_the_admitted_requests_took() 
         let mut dice = Dice(round);
         let mut burst = |least, end| rate(SECOND, dice.within(least, end) as u32);
         let nested = Nested::new([burst(1, 30), burst(20, 60), burst(30, 120)]);
-        let (fixture, start) = (Fixture::new(), Barrier::new(THREADS as usize));
-        thread::scope(|scope| {
-            for seed in 0..THREADS {
-                let (nested, fixture, start) = (&nested, &fixture, &start);
-                scope.spawn(move || {
-                    start.wait();
-                    let mut dice = Dice(round << 8 | seed);
-                    (0..100).for_each(|_| nested.try_one(fixture, &mut dice));
-                });
-            }
-        });
+        let fixture = Fixture::new();
+        on_threads(round, |dice| (0..100).for_each(|_| nested.try_one(&fixture, dice)));
         for (rate, passed, remaining) in nested.results(&fixture) {
             assert!(passed <= rate.burst, "round {round}: {passed} passed of {}", rate.burst);
             assert_eq!(remaining, rate.burst - passed, "round {round}: something leaked");
@@ -111,20 +116,13 @@ fn while_time_stands_the_buckets_hold_exactly_what_the_admitted_requests_took() 
 fn while_time_runs_no_quota_lets_more_pass_than_its_burst_and_its_rate() {
     for round in 0..8 {
         let nested = Nested::new([rate(MS, 5), rate(MS / 2, 8), rate(MS / 3, 10)]);
-        let (fixture, start) = (Fixture::new(), Barrier::new(THREADS as usize));
-        thread::scope(|scope| {
-            for seed in 0..THREADS {
-                let (nested, fixture, start) = (&nested, &fixture, &start);
-                scope.spawn(move || {
-                    start.wait();
-                    let mut dice = Dice(round << 8 | seed);
-                    for _ in 0..1000 {
-                        nested.try_one(fixture, &mut dice);
-                        if dice.is_one_in(8) {
-                            fixture.advance(dice.within(1, MS / 4));
-                        }
-                    }
-                });
+        let fixture = Fixture::new();
+        on_threads(round, |dice| {
+            for _ in 0..1000 {
+                nested.try_one(&fixture, dice);
+                if dice.is_one_in(8) {
+                    fixture.advance(dice.within(1, MS / 4));
+                }
             }
         });
         let elapsed = fixture.now();
