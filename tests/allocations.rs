@@ -107,6 +107,22 @@ fn a_check_of_local_quotas_allocates_nothing_whether_it_takes_or_refuses() {
     assert_eq!((taken, refused, allocated), (1499, 501, 0));
 }
 
+#[test]
+fn a_leased_check_of_a_shared_quota_allocates_nothing() {
+    let limits = Limits::new(Arc::new(Store::memory()));
+    let patience = Patience::new(Duration::from_secs(1));
+    // A thousand are leased at a time.
+    let limit = Limit::Rate(Rate { interval: 1_000_000_000, burst: 100_000, shared: true });
+    let shared = Quota { limit, ..quota(4, 1) };
+    let subject = Subject::Account("cus-42");
+    let charges = Charges::of("ucaas", [Charge { index: QuotaIndex(0), quota: &shared, subject }]);
+    let take = || matches!(limits.take(&charges, &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }));
+    assert!(take(), "which asks the store for the lease");
+    let mut taken = 0;
+    let allocated = allocations(|| taken = (0..900).filter(|_| take()).count());
+    assert_eq!((taken, allocated), (900, 0));
+}
+
 /// Nothing comes back while the test runs.
 fn quota(mark: u64, burst: u32) -> Quota {
     Quota {

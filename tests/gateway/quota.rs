@@ -198,6 +198,26 @@ fn the_quota_that_has_to_be_waited_for_longest_is_the_one_that_is_told() {
 }
 
 #[test]
+fn a_shared_quota_tells_the_whole_wait_however_often_somebody_asks() {
+    let shop = Shop::default().quota("own", "per = \"principal\"\nrate = \"1/min\"", &["items"]).quota(
+        "tenant",
+        "per = \"customer\"\nrate = \"1/h\"\nshared = true",
+        &["items"],
+    );
+    let lab = shop.lab();
+    call(&lab, "usr-1", "/s/items/1").assert_ok();
+    // The first has nothing of its own left either, the second only nothing of its customer's.
+    for account in ["usr-1", "usr-2", "usr-2", "usr-1"] {
+        let refused = call(&lab, account, "/s/items/1");
+        assert!((3500..=3600).contains(&refused.assert_over_quota()), "{account}: {refused}");
+        lab.gateway.line_of(&refused.request_id()).assert(&[("quota", "tenant")]);
+        refused.assert_told("tenant", 0);
+    }
+    // Which cost it nothing.
+    assert_eq!((said(&lab, "shop/own", "admitted"), said(&lab, "shop/own", "refused")), (1.0, 0.0));
+}
+
+#[test]
 fn arrival_quotas_refuse_before_anything_is_asked_about_the_caller() {
     const REFUSED: usize = 60;
     let redis = RedisServer::start();
