@@ -215,8 +215,8 @@ impl App {
             tracing::info!("listening on http://{address}, admin on http://{}", server.admin);
         }
         let guard = Arc::new(Mutex::new(Some(self.log_guard)));
-        let (gateway, pre_drain) = (self.gateway, server.pre_drain);
-        let signals = Signals { stage, pre_drain, gateway, reloader, guard: Arc::clone(&guard) };
+        let (gateway, pre_drain, drain) = (self.gateway, server.pre_drain, server.drain);
+        let signals = Signals { stage, pre_drain, drain, gateway, reloader, guard: Arc::clone(&guard) };
         pingora.run(RunArgs { shutdown_signal: Box::new(signals) });
         close_log(&guard);
         Ok(())

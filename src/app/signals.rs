@@ -3,7 +3,7 @@
 //! Given to the carrier by `app`. It closes no listener and drains no request itself; the carrier does.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
@@ -19,6 +19,7 @@ use crate::telemetry::access_log::AccessLogGuard;
 pub(super) struct Signals {
     pub stage: Arc<Stage>,
     pub pre_drain: Duration,
+    pub drain: Duration,
     pub gateway: Arc<Gateway>,
     pub reloader: Arc<Reloader>,
     pub guard: Arc<Mutex<Option<AccessLogGuard>>>,
@@ -64,13 +65,19 @@ impl Signals {
     /// The carrier waits out its whole grace period; nobody is served by that once no request is left.
     fn exit_when_idle(&self) {
         let (gateway, guard) = (Arc::clone(&self.gateway), Arc::clone(&self.guard));
+        let last_calls = Instant::now() + self.drain.saturating_sub(LAST_CALLS);
         std::thread::spawn(move || {
             // The listeners close right after the signal was taken.
             std::thread::sleep(Duration::from_millis(200));
-            while gateway.metrics.in_flight.get() > 0 {
-                std::thread::sleep(Duration::from_millis(20));
+            let runs = || gateway.metrics.in_flight.get() > 0;
+            // What runs until the carrier ends it goes without leases at the very end.
+            while runs() && Instant::now() < last_calls {
+                std::thread::sleep(TICK);
             }
             give_back(&gateway.limits);
+            while runs() {
+                std::thread::sleep(TICK);
+            }
             close_log(&guard);
             std::process::exit(0);
         });
@@ -85,6 +92,9 @@ fn give_back(limits: &Limits) {
         let _ = runtime.block_on(async { tokio::time::timeout(LAST_CALLS, limits.close()).await });
     }
 }
+
+/// How often to look whether a request still runs.
+const TICK: Duration = Duration::from_millis(20);
 
 /// How long the store is waited for at the very end.
 const LAST_CALLS: Duration = Duration::from_secs(1);

@@ -44,9 +44,13 @@ impl Compiler<'_> {
                 .read::<RawQuota>(faults)
                 .and_then(|raw| self.quota(name.get_ref(), &raw, (span, line), realm, faults));
             let index = quota.and_then(|quota| {
-                let index = u16::try_from(realm.quotas.len()).ok().map(QuotaIndex);
+                let Ok(index) = u16::try_from(realm.quotas.len()) else {
+                    let hint = "a role's quota serves all accounts of that role";
+                    faults.fault(self.source, name.span(), "more than 65536 quotas in a file", hint);
+                    return None;
+                };
                 realm.quotas.push(quota);
-                index
+                Some(QuotaIndex(index))
             });
             let entry = QuotaUse { span: name.span(), used: false, index };
             self.quotas.insert(name.into_inner(), entry);
