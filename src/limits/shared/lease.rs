@@ -115,9 +115,11 @@ impl Lease {
         self.tat.saturating_sub(self.origin.rate.interval.saturating_mul(self.cells as u64))
     }
 
-    /// Nanoseconds until it makes sense to ask the store again, if it had nothing left just now.
+    /// Nanoseconds to wait for a cell, if the store had none left just now. That may be longer than until the store is
+    /// asked again.
     pub(super) fn is_dry_for(&self, now: u64) -> Option<u64> {
-        self.dry_until.checked_sub(now).filter(|wait| *wait > 0)
+        let asks_again = self.dry_until.checked_sub(now).filter(|wait| *wait > 0)?;
+        Some(conform(self.known(), now, &self.origin.rate, 1).err().unwrap_or(asks_again))
     }
 
     pub(super) fn order(&mut self, purpose: Purpose, now: u64) -> Order {

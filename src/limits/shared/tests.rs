@@ -107,6 +107,17 @@ async fn a_hundredth_is_leased_at_a_time_and_serves_without_the_store() {
 }
 
 #[tokio::test]
+async fn whoever_the_store_is_not_asked_for_is_told_the_whole_wait_too() {
+    let node = Node::new(&Arc::new(Store::memory()), HOUR, 1);
+    assert!(node.take(1).await);
+    for refusal in 0..3 {
+        let Drawn::Refused { wait, .. } = node.draw(&[1]).await else { panic!("one an hour") };
+        assert!((HOUR - 60 * SECOND..=HOUR).contains(&wait), "{refusal}: {wait}");
+        node.pass(SECOND / 4);
+    }
+}
+
+#[tokio::test]
 async fn cells_of_a_client_that_left_stay_in_the_lease() {
     let node = Node::new(&Arc::new(Store::memory()), HOUR / 4, 1000);
     let (pool, wanted) = (&node.shared.0, node.wanted(1));
