@@ -29,7 +29,7 @@ impl Pool {
 
     pub(super) async fn tidy(self: &Arc<Self>, now: &impl Fn() -> u64) {
         let at = now();
-        self.do_chores(self.chores(at, |lease| lease.is_idle(at)), now).await;
+        self.do_chores(self.chores(at, |lease| lease.spare(at)), now).await;
         self.leases.forget(now());
         for gate in self.gates() {
             gate.tell(now());
@@ -39,20 +39,20 @@ impl Pool {
     pub(super) async fn give_back_all(self: &Arc<Self>, now: impl Fn() -> u64) {
         // What is told as owed may be answered with a cell, so twice.
         for _ in 0..2 {
-            self.do_chores(self.chores(now(), |_| true), &now).await;
+            self.do_chores(self.chores(now(), |lease| lease.empty_to(0)), &now).await;
         }
         // Where it is not heard, the others stop counting this gateway by themselves.
         let _ = self.store.leave().await;
     }
 
     /// Takes the cells out of leases that are to go back. While the store is away they stay: they can still be spent.
-    fn chores(&self, now: u64, goes: impl Fn(&Lease) -> bool) -> BTreeMap<Box<str>, (Arc<Gate>, Chores)> {
+    fn chores(&self, now: u64, spare: impl Fn(&mut Lease) -> u32) -> BTreeMap<Box<str>, (Arc<Gate>, Chores)> {
         let open: BTreeMap<Box<str>, bool> =
             self.gates().iter().map(|gate| (gate.realm.clone(), gate.is_open())).collect();
         let mut chores: BTreeMap<Box<str>, (Arc<Gate>, Chores)> = BTreeMap::new();
         self.leases.each(|lease| {
             let gate = Arc::clone(&lease.origin.gate);
-            let unused = if goes(lease) && open.get(&gate.realm).is_some_and(|open| *open) { lease.empty() } else { 0 };
+            let unused = if open.get(&gate.realm).is_some_and(|open| *open) { spare(lease) } else { 0 };
             let owes = lease.owed(now) > 0;
             if unused == 0 && !owes {
                 return;

@@ -130,6 +130,23 @@ async fn cells_of_a_client_that_left_stay_in_the_lease() {
 }
 
 #[tokio::test]
+async fn of_what_many_left_at_once_no_more_than_a_lease_stays_however_busy_the_bucket_is() {
+    let store = Arc::new(Store::memory());
+    let nodes = [(); 2].map(|()| Node::new(&store, HOUR / 4, 1000));
+    let wanted = nodes[0].wanted(1);
+    for _ in 0..50 {
+        assert!(matches!(nodes[0].draw(&[1]).await, Drawn::Cells(_)));
+    }
+    // All of them are refused by another quota.
+    (0..50).for_each(|_| nodes[0].shared.put_back(wanted.key));
+    assert!(nodes[0].leased(1).is_some(), "in use");
+    nodes[0].tidy().await;
+    assert!(matches!(nodes[1].draw(&[1]).await, Drawn::Cells(_)));
+    assert_eq!(nodes[1].left(1), 988, "all but one that was used, a lease, and its own");
+    assert_eq!((0..20).filter(|_| nodes[0].leased(1).is_some()).count(), 10);
+}
+
+#[tokio::test]
 async fn while_a_lease_is_asked_for_others_ask_for_one_cell() {
     let node = Node::new(&Arc::new(Store::memory()), HOUR / 4, 1000);
     let (pool, wanted) = (&node.shared.0, node.wanted(1));
