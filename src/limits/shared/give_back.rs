@@ -17,6 +17,8 @@ use crate::store::StoreError;
 struct Chores {
     unused: Vec<(Key, Arc<Origin>, u32)>,
     owing: Vec<Key>,
+    /// A lease that cannot go back while the store is away.
+    held: Option<Key>,
 }
 
 impl Pool {
@@ -52,9 +54,10 @@ impl Pool {
         let mut chores: BTreeMap<Box<str>, (Arc<Gate>, Chores)> = BTreeMap::new();
         self.leases.each(|lease| {
             let gate = Arc::clone(&lease.origin.gate);
-            let unused = if open.get(&gate.realm).is_some_and(|open| *open) { spare(lease) } else { 0 };
-            let owes = lease.owed(now) > 0;
-            if unused == 0 && !owes {
+            let is_open = open.get(&gate.realm).is_some_and(|open| *open);
+            let unused = if is_open { spare(lease) } else { 0 };
+            let (is_held, owes) = (!is_open && lease.has_cells(), lease.owed(now) > 0);
+            if unused == 0 && !owes && !is_held {
                 return;
             }
             let (_, of_realm) = match chores.get_mut(&gate.realm) {
@@ -67,14 +70,21 @@ impl Pool {
             if owes {
                 of_realm.owing.push(lease.key);
             }
+            if is_held {
+                of_realm.held = Some(lease.key);
+            }
         });
         chores
     }
 
     async fn do_chores(self: &Arc<Self>, chores: BTreeMap<Box<str>, (Arc<Gate>, Chores)>, now: &impl Fn() -> u64) {
-        for (gate, Chores { unused, owing }) in chores.into_values() {
+        for (gate, Chores { unused, owing, held }) in chores.into_values() {
             for some in unused.chunks(AT_ONCE) {
                 self.give_back(some).await;
+            }
+            // Requests that live on leases would not find out that the store is back, and those would never go back.
+            if let Some(key) = held {
+                self.reaches(&gate, key, now).await;
             }
             self.tell_owed(&gate, &owing, now).await;
         }
@@ -97,23 +107,30 @@ impl Pool {
         }
     }
 
-    /// Tells the store what was spent without it; where it is away and may be asked again, asks whether it is back.
+    /// Whether the store may be asked; where it was away and may be tried again, whether it is back.
+    async fn reaches(self: &Arc<Self>, gate: &Arc<Gate>, key: Key, now: &impl Fn() -> u64) -> bool {
+        match gate.pass(self.store.is_up(), now()) {
+            None => false,
+            Some(Pass::Open) => true,
+            Some(Pass::Probe) => {
+                let orders = self.orders(&[key], Purpose::Probe, now());
+                !orders.is_empty() && Arc::clone(self).ask(orders, Arc::clone(gate), Pass::Probe, now).await.is_ok()
+            }
+        }
+    }
+
+    /// Tells the store what was spent without it, once it is back.
     async fn tell_owed(self: &Arc<Self>, gate: &Arc<Gate>, owing: &[Key], now: &impl Fn() -> u64) {
         for some in owing.chunks(AT_ONCE) {
-            let Some(mut pass) = gate.pass(self.store.is_up(), now()) else { return };
-            if pass == Pass::Probe {
-                let orders = self.orders(&some[..1], Purpose::Probe, now());
-                if orders.is_empty() || Arc::clone(self).ask(orders, Arc::clone(gate), pass, now).await.is_err() {
-                    return;
-                }
-                pass = Pass::Open;
+            if !self.reaches(gate, some[0], now).await {
+                return;
             }
             // First the level is asked for, then the difference is told.
             for _ in 0..2 {
                 let orders = self.orders(some, Purpose::Settle, now());
                 if !orders.is_empty() {
                     // What it grants goes into the leases when the answer is dropped.
-                    drop(Arc::clone(self).ask(orders, Arc::clone(gate), pass, now).await);
+                    drop(Arc::clone(self).ask(orders, Arc::clone(gate), Pass::Open, now).await);
                 }
             }
         }

@@ -215,6 +215,10 @@ impl Lease {
         self.empty_to(if self.is_idle(now) { 0 } else { self.size() })
     }
 
+    pub(super) const fn has_cells(&self) -> bool {
+        self.cells > 0
+    }
+
     /// Takes all cells but so many out, to be given back.
     pub(super) fn empty_to(&mut self, kept: u32) -> u32 {
         let spare = self.cells.saturating_sub(kept);

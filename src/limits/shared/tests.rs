@@ -147,6 +147,21 @@ async fn of_what_many_left_at_once_no_more_than_a_lease_stays_however_busy_the_b
 }
 
 #[tokio::test]
+async fn a_lease_goes_back_after_an_outage_that_nobody_else_sees_the_end_of() {
+    let store = Arc::new(Store::memory());
+    let nodes = [(); 2].map(|()| Node::new(&store, HOUR / 4, 1000));
+    assert!(nodes[0].take(1).await);
+    nodes[0].shared.0.gate("r").hear(Pass::Open, Err(StoreError::TimedOut), nodes[0].now());
+    for _ in 0..4 {
+        nodes[0].pass(SECOND);
+        nodes[0].tidy().await;
+    }
+    assert!(nodes[0].leased(1).is_none(), "given back");
+    assert!(matches!(nodes[1].draw(&[1]).await, Drawn::Cells(_)));
+    assert_eq!(nodes[1].left(1), 998, "two were used");
+}
+
+#[tokio::test]
 async fn while_a_lease_is_asked_for_others_ask_for_one_cell() {
     let node = Node::new(&Arc::new(Store::memory()), HOUR / 4, 1000);
     let (pool, wanted) = (&node.shared.0, node.wanted(1));
