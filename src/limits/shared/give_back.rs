@@ -17,6 +17,8 @@ use crate::store::StoreError;
 struct Chores {
     unused: Vec<(Key, Arc<Origin>, u32)>,
     owing: Vec<Key>,
+    /// A lease that cannot go back while the store is away.
+    held: Option<Key>,
 }
 
 impl Pool {
@@ -29,7 +31,7 @@ impl Pool {
 
     pub(super) async fn tidy(self: &Arc<Self>, now: &impl Fn() -> u64) {
         let at = now();
-        self.do_chores(self.chores(at, |lease| lease.is_idle(at)), now).await;
+        self.do_chores(self.chores(at, |lease| lease.spare(at)), now).await;
         self.leases.forget(now());
         for gate in self.gates() {
             gate.tell(now());
@@ -39,22 +41,22 @@ impl Pool {
     pub(super) async fn give_back_all(self: &Arc<Self>, now: impl Fn() -> u64) {
         // What is told as owed may be answered with a cell, so twice.
         for _ in 0..2 {
-            self.do_chores(self.chores(now(), |_| true), &now).await;
+            self.do_chores(self.chores(now(), |lease| lease.empty_to(0)), &now).await;
         }
         // Where it is not heard, the others stop counting this gateway by themselves.
         let _ = self.store.leave().await;
     }
 
     /// Takes the cells out of leases that are to go back. While the store is away they stay: they can still be spent.
-    fn chores(&self, now: u64, goes: impl Fn(&Lease) -> bool) -> BTreeMap<Box<str>, (Arc<Gate>, Chores)> {
+    fn chores(&self, now: u64, spare: impl Fn(&mut Lease) -> u32) -> BTreeMap<Box<str>, (Arc<Gate>, Chores)> {
         let open: BTreeMap<Box<str>, bool> =
             self.gates().iter().map(|gate| (gate.realm.clone(), gate.is_open())).collect();
         let mut chores: BTreeMap<Box<str>, (Arc<Gate>, Chores)> = BTreeMap::new();
         self.leases.each(|lease| {
-            let goes = goes(lease) && open.get(&lease.origin.gate.realm).is_some_and(|open| *open);
-            let unused = if goes { lease.empty() } else { 0 };
-            let owes = lease.owed(now) > 0;
-            if unused == 0 && !owes {
+            let is_open = open.get(&lease.origin.gate.realm).is_some_and(|open| *open);
+            let unused = if is_open { spare(lease) } else { 0 };
+            let (is_held, owes) = (!is_open && lease.has_cells(), lease.owed(now) > 0);
+            if unused == 0 && !owes && !is_held {
                 return;
             }
             let gate = &lease.origin.gate;
@@ -68,14 +70,21 @@ impl Pool {
             if owes {
                 of_realm.owing.push(lease.key);
             }
+            if is_held {
+                of_realm.held = Some(lease.key);
+            }
         });
         chores
     }
 
     async fn do_chores(self: &Arc<Self>, chores: BTreeMap<Box<str>, (Arc<Gate>, Chores)>, now: &impl Fn() -> u64) {
-        for (gate, Chores { unused, owing }) in chores.into_values() {
+        for (gate, Chores { unused, owing, held }) in chores.into_values() {
             for some in unused.chunks(AT_ONCE) {
                 self.give_back(some).await;
+            }
+            // Requests that live on leases would not find out that the store is back, and those would never go back.
+            if let Some(key) = held {
+                self.reaches(&gate, key, now).await;
             }
             self.tell_owed(&gate, &owing, now).await;
         }
@@ -98,23 +107,30 @@ impl Pool {
         }
     }
 
-    /// Tells the store what was spent without it; where it is away and may be asked again, asks whether it is back.
+    /// Whether the store may be asked; where it was away and may be tried again, whether it is back.
+    async fn reaches(self: &Arc<Self>, gate: &Arc<Gate>, key: Key, now: &impl Fn() -> u64) -> bool {
+        match gate.pass(self.store.is_up(), now()) {
+            None => false,
+            Some(Pass::Open) => true,
+            Some(Pass::Probe) => {
+                let orders = self.orders(&[key], Purpose::Probe, now());
+                !orders.is_empty() && Arc::clone(self).ask(orders, Arc::clone(gate), Pass::Probe, now).await.is_ok()
+            }
+        }
+    }
+
+    /// Tells the store what was spent without it, once it is back.
     async fn tell_owed(self: &Arc<Self>, gate: &Arc<Gate>, owing: &[Key], now: &impl Fn() -> u64) {
         for some in owing.chunks(AT_ONCE) {
-            let Some(mut pass) = gate.pass(self.store.is_up(), now()) else { return };
-            if pass == Pass::Probe {
-                let orders = self.orders(&some[..1], Purpose::Probe, now());
-                if orders.is_empty() || Arc::clone(self).ask(orders, Arc::clone(gate), pass, now).await.is_err() {
-                    return;
-                }
-                pass = Pass::Open;
+            if !self.reaches(gate, some[0], now).await {
+                return;
             }
             // First the level is asked for, then the difference is told.
             for _ in 0..2 {
                 let orders = self.orders(some, Purpose::Settle, now());
                 if !orders.is_empty() {
                     // What it grants goes into the leases when the answer is dropped.
-                    drop(Arc::clone(self).ask(orders, Arc::clone(gate), pass, now).await);
+                    drop(Arc::clone(self).ask(orders, Arc::clone(gate), Pass::Open, now).await);
                 }
             }
         }

@@ -131,7 +131,7 @@ impl Lease {
             return order;
         }
         if purpose == Purpose::Lease {
-            order.lease = (self.origin.rate.burst / 100).max(1);
+            order.lease = self.size();
         }
         (order.owed, order.share, order.settles) = (self.owed(now), self.share, true);
         order
@@ -212,12 +212,27 @@ impl Lease {
         now.saturating_sub(self.used) >= IDLE
     }
 
-    /// Takes all cells out, to be given back.
-    pub(super) fn empty(&mut self) -> u32 {
-        let cells = self.cells;
-        self.tat = self.known();
-        self.cells = 0;
-        cells
+    /// What goes back now: all cells when nobody uses them, and else what is more than one lease. Requests that come
+    /// together and are refused elsewhere leave more than that behind, which would stay out of the others' reach.
+    pub(super) fn spare(&mut self, now: u64) -> u32 {
+        self.empty_to(if self.is_idle(now) { 0 } else { self.size() })
+    }
+
+    pub(super) const fn has_cells(&self) -> bool {
+        self.cells > 0
+    }
+
+    /// Takes all cells but so many out, to be given back.
+    pub(super) fn empty_to(&mut self, kept: u32) -> u32 {
+        let spare = self.cells.saturating_sub(kept);
+        self.tat = self.tat.saturating_sub(self.origin.rate.interval.saturating_mul(spare.into()));
+        self.cells -= spare;
+        spare
+    }
+
+    /// Cells of one lease.
+    fn size(&self) -> u32 {
+        (self.origin.rate.burst / 100).max(1)
     }
 
     /// Takes them in again: the store did not want them.

@@ -107,6 +107,17 @@ async fn a_hundredth_is_leased_at_a_time_and_serves_without_the_store() {
 }
 
 #[tokio::test]
+async fn whoever_the_store_is_not_asked_for_is_told_the_whole_wait_too() {
+    let node = Node::new(&Arc::new(Store::memory()), HOUR, 1);
+    assert!(node.take(1).await);
+    for refusal in 0..3 {
+        let Drawn::Refused { wait, .. } = node.draw(&[1]).await else { panic!("one an hour") };
+        assert!((HOUR - 60 * SECOND..=HOUR).contains(&wait), "{refusal}: {wait}");
+        node.pass(SECOND / 4);
+    }
+}
+
+#[tokio::test]
 async fn cells_of_a_client_that_left_stay_in_the_lease() {
     let node = Node::new(&Arc::new(Store::memory()), HOUR / 4, 1000);
     let (pool, wanted) = (&node.shared.0, node.wanted(1));
@@ -116,6 +127,38 @@ async fn cells_of_a_client_that_left_stay_in_the_lease() {
     assert!(matches!(answer, Ok(Answer::Granted(_))));
     drop(answer);
     assert_eq!((0..20).filter(|_| node.leased(1).is_some()).count(), 10);
+}
+
+#[tokio::test]
+async fn of_what_many_left_at_once_no_more_than_a_lease_stays_however_busy_the_bucket_is() {
+    let store = Arc::new(Store::memory());
+    let nodes = [(); 2].map(|()| Node::new(&store, HOUR / 4, 1000));
+    let wanted = nodes[0].wanted(1);
+    for _ in 0..50 {
+        assert!(matches!(nodes[0].draw(&[1]).await, Drawn::Cells(_)));
+    }
+    // All of them are refused by another quota.
+    (0..50).for_each(|_| nodes[0].shared.put_back(wanted.key));
+    assert!(nodes[0].leased(1).is_some(), "in use");
+    nodes[0].tidy().await;
+    assert!(matches!(nodes[1].draw(&[1]).await, Drawn::Cells(_)));
+    assert_eq!(nodes[1].left(1), 988, "all but one that was used, a lease, and its own");
+    assert_eq!((0..20).filter(|_| nodes[0].leased(1).is_some()).count(), 10);
+}
+
+#[tokio::test]
+async fn a_lease_goes_back_after_an_outage_that_nobody_else_sees_the_end_of() {
+    let store = Arc::new(Store::memory());
+    let nodes = [(); 2].map(|()| Node::new(&store, HOUR / 4, 1000));
+    assert!(nodes[0].take(1).await);
+    nodes[0].shared.0.gate("r").hear(Pass::Open, Err(StoreError::TimedOut), nodes[0].now());
+    for _ in 0..4 {
+        nodes[0].pass(SECOND);
+        nodes[0].tidy().await;
+    }
+    assert!(nodes[0].leased(1).is_none(), "given back");
+    assert!(matches!(nodes[1].draw(&[1]).await, Drawn::Cells(_)));
+    assert_eq!(nodes[1].left(1), 998, "two were used");
 }
 
 #[tokio::test]

@@ -22,13 +22,29 @@ local function level(key, capacity)
     return math.max(at, now), math.max(debt - passed * 1000, 0)
 end
 
--- The second more is for the expiry's clock, which is coarser than ours: no debt is forgotten before it is over.
+-- How long a record is kept. The second more is for the expiry's clock, which is coarser than ours: no debt is forgotten
+-- before it is over.
+local function life(debt)
+    return math.ceil(debt / 1000000) + 1000
+end
+
 local function write(key, at, debt)
     if debt == 0 then
         redis.call('DEL', key)
     else
-        local life = string.format('%.0f', math.ceil(debt / 1000000) + 1000)
-        redis.call('SET', key, string.format('%.0f %.0f', at, debt), 'PX', life)
+        redis.call('SET', key, string.format('%.0f %.0f', at, debt), 'PX', string.format('%.0f', life(debt)))
+    end
+end
+
+-- A record of a clock that was ahead is kept no longer than one of this clock: else a bucket that was empty when the clock
+-- went back would refuse until the clock is there again.
+local function shorten(key, at, debt)
+    if at <= now then
+        return
+    end
+    local left = redis.call('PTTL', key)
+    if left < 0 or left > life(debt) then
+        redis.call('PEXPIRE', key, string.format('%.0f', life(debt)))
     end
 end
 

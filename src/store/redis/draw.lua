@@ -28,6 +28,8 @@ for place, key in ipairs(KEYS) do
     debt = debt + granted * cell
     if granted > 0 or owed ~= '0' then
         write(key, at, debt)
+    else
+        shorten(key, at, debt)
     end
     answer[place * 2] = granted
     answer[place * 2 + 1] = debt

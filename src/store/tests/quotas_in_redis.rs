@@ -111,6 +111,23 @@ async fn a_server_whose_clock_is_behind_gives_no_more_than_one_whose_clock_stand
     assert_eq!(store.draw(&[wish]).await, Ok(vec![Drawn { granted: 1, debt: SECOND }]), "long ago");
 }
 
+#[tokio::test]
+async fn a_bucket_that_was_empty_when_the_clock_went_back_is_closed_no_longer_than_its_debt_would_take() {
+    let server = Server::start();
+    let store = server.reached_store(CALM).await;
+    let ahead = format!("{} {}", (system_ms() + 3_600_000) * 1000, 3 * SECOND);
+    let () = server.tell(cmd("SET").arg(KEY).arg(&ahead).arg("PX").arg(3_604_000)).await;
+    let wish = draw(bucket("k", SECOND, 3));
+    let refused = Ok(vec![Drawn { granted: 0, debt: 3 * SECOND }]);
+    assert_eq!(store.draw(&[wish]).await, refused);
+    let until: u64 = server.tell(cmd("PEXPIRETIME").arg(KEY)).await;
+    assert!(until <= system_ms() + 4000, "{until}");
+    // Asking again does not put it off.
+    assert_eq!(store.draw(&[wish]).await, refused);
+    let later: u64 = server.tell(cmd("PEXPIRETIME").arg(KEY)).await;
+    assert_eq!((later, server.tell::<String>(cmd("GET").arg(KEY)).await), (until, ahead));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_draw_is_one_question_however_many_buckets_and_answers_never_get_mixed_up() {
     let server = Server::start();
