@@ -166,16 +166,18 @@ impl Limits {
         let mut now = self.now();
         let mut spent = Spent::new(self, charges);
         let missing = spent.take_leased(now);
+        // Before the store is asked: of requests that come together, no more draw than own quotas let pass.
+        let running = match spent.take_local(now) {
+            Ok(running) => running,
+            Err(refusal) => return Taken::Nothing(refusal.told(&note)),
+        };
         if !missing.is_empty() {
-            if let Err(refusal) = spent.draw(&missing, now, patience).await {
+            if let Err(refusal) = spent.draw(&missing, patience).await {
                 return Taken::Nothing(refusal.told(&note));
             }
             now = self.now();
         }
-        match spent.take_local(now) {
-            Ok(running) => Taken::All { reading: spent.keep(now, &note), running },
-            Err(refusal) => Taken::Nothing(refusal.told(&note)),
-        }
+        Taken::All { reading: spent.keep(now, &note), running }
     }
 
     /// What [`Limits::take`] would refuse without asking the store; nothing is taken. Quotas that all gateways share refuse

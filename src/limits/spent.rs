@@ -1,8 +1,8 @@
 //! One stage's charges while they are taken: all of them, or none.
 //!
 //! Made by `limits` for one take. What was taken is undone when this is dropped before it is kept: by a refusal, or since
-//! the client left. The order is leased cells, the store for those that are missing, then this gateway's own quotas, so
-//! that nothing of these is held while somebody waits.
+//! the client left. The order is leased cells, this gateway's own quotas, then the store for the cells that are missing: of
+//! requests that come together, only as many ask the store as the own quotas let pass.
 
 use super::in_flight::Running;
 use super::key::Key;
@@ -100,11 +100,7 @@ impl<'l> Spent<'l> {
     }
 
     /// Takes of the store what is missing, or of the own share where the store cannot be asked.
-    pub(super) async fn draw(&mut self, missing: &[Wanted<'_>], now: u64, patience: &Patience) -> Result<(), Refusal> {
-        // Who is refused here does not get to make the gateway ask the store.
-        if let Some(refusal) = self.refused_here(now) {
-            return Err(refusal);
-        }
+    pub(super) async fn draw(&mut self, missing: &[Wanted<'_>], patience: &Patience) -> Result<(), Refusal> {
         let (tats, taking): (_, fn(u64) -> Taking) =
             match self.limits.shared.draw(missing, || self.limits.now(), patience).await {
                 Drawn::Cells(tats) => (tats, Taking::Leased),
