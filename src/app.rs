@@ -109,7 +109,7 @@ impl App {
                 (settings.token.cache, settings.token.stale),
                 &metrics,
             ),
-            limits: Arc::new(Limits::new(Arc::clone(&store))),
+            limits: Arc::new(Limits::new(Arc::clone(&store)).measured(&metrics)),
             passwords: Passwords::new(settings.server.threads / 2).map_err(|error| part(&error))?,
             upstreams: Upstreams::new(&settings.upstreams, &metrics),
             metrics,

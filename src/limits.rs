@@ -27,6 +27,7 @@ use self::spent::Spent;
 use self::table::Table;
 use crate::policy::quota::{Charge, Charges, Limit, QuotaIndex};
 use crate::store::{Patience, Store};
+use crate::telemetry::metrics::Metrics;
 
 /// The most keys that local quotas keep apart in one gateway.
 pub const MAX_KEYS: usize = 1_000_000;
@@ -154,6 +155,13 @@ impl Limits {
             shared: Shared::new(store),
             clock,
         }
+    }
+
+    /// Measures what the store is asked for shared quotas.
+    #[must_use]
+    pub fn measured(self, metrics: &Arc<Metrics>) -> Self {
+        self.shared.bind(metrics);
+        self
     }
 
     /// Takes one of each, or none of any. `note` hears what each quota said that had a say.

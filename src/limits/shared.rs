@@ -8,6 +8,7 @@ mod gate;
 mod give_back;
 mod lease;
 mod leases;
+mod meters;
 #[cfg(test)]
 mod tests;
 
@@ -18,9 +19,11 @@ use std::time::Instant;
 use self::gate::{Gate, Pass};
 use self::lease::{Lease, Order, Origin, Purpose};
 use self::leases::Leases;
+use self::meters::{Meters, Op};
 use super::key::Key;
 use crate::policy::quota::{Charge, Rate};
 use crate::store::{Patience, Store, StoreError};
+use crate::telemetry::metrics::Metrics;
 
 /// A cell that is not leased yet.
 pub(super) struct Wanted<'a> {
@@ -56,6 +59,7 @@ struct Pool {
     leases: Leases,
     /// By realm: as many as were ever in the policies.
     gates: RwLock<HashMap<Box<str>, Arc<Gate>>>,
+    meters: Meters,
 }
 
 impl Shared {
@@ -64,7 +68,12 @@ impl Shared {
     }
 
     fn with(store: Arc<Store>, leases: Leases) -> Self {
-        Self(Arc::new(Pool { store, leases, gates: RwLock::default() }))
+        Self(Arc::new(Pool { store, leases, gates: RwLock::default(), meters: Meters::default() }))
+    }
+
+    /// Measures what the store is asked.
+    pub(super) fn bind(&self, metrics: &Arc<Metrics>) {
+        self.0.meters.bind(metrics);
     }
 
     /// A leased cell, with the bucket as this gateway knows it.
@@ -198,7 +207,7 @@ impl Pool {
         now: impl Fn() -> u64,
     ) -> Result<Answer, StoreError> {
         let draws: Vec<_> = orders.iter().map(Order::draw).collect();
-        let answer = self.store.draw(&draws).await;
+        let answer = self.meters.over(Op::Draw, self.store.draw(&draws)).await;
         let answer =
             answer.and_then(|drawn| (drawn.len() == orders.len()).then_some(drawn).ok_or(StoreError::Unreadable));
         let now = now();

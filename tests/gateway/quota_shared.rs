@@ -100,6 +100,9 @@ fn the_store_is_asked_once_a_lease_and_not_once_a_request() {
     let pauses = 4 * (begun.elapsed().as_secs() + 1);
     assert!(scripts >= 60, "{calls:?}");
     assert!(scripts <= 60 + beats + pauses, "{calls:?}");
+    let measured =
+        |at: usize| sharers.gateways[at].metrics().sum("portcullis_store_duration_seconds_count", &[("op", "draw")]);
+    assert!(measured(0) > 5.0 && measured(1) > 5.0, "what the store was asked is measured");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::super::key::Key;
 use super::Pool;
 use super::gate::{Gate, Pass};
 use super::lease::{Lease, Order, Origin, Purpose};
+use super::meters::Op;
 use crate::store::StoreError;
 
 /// What there is to do, by realm.
@@ -92,7 +93,7 @@ impl Pool {
 
     async fn give_back(&self, unused: &[(Key, Arc<Origin>, u32)]) {
         let buckets: Vec<_> = unused.iter().map(|(_, origin, cells)| (origin.bucket(), *cells)).collect();
-        match self.store.give_back(&buckets).await {
+        match self.meters.over(Op::GiveBack, self.store.give_back(&buckets)).await {
             // Refused for sure. After anything else they may have arrived: they count as given back, so that nobody has
             // them twice.
             Err(StoreError::Refused(_)) => {
