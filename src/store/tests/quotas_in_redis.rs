@@ -204,7 +204,12 @@ async fn a_debt_outlives_the_primary(url: String, primary: &mut Server, realm: &
     let draws = [draw(bucket("k")), draw(Bucket { burst: 3, ..bucket("l") })];
     assert!(drawn_at_last(&store, &draws).await.iter().all(|drawn| drawn.granted == 1));
     eventually("the gateway is counted", CALM, || store.gateways() == 1).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // A write behind the draws that a replica has confirmed: it has those, too.
+    let mut marker = redis::pipe();
+    marker.cmd("SET").arg(format!("{{{realm}}}:marker")).arg(1).ignore();
+    marker.cmd("WAIT").arg(1).arg(8_000);
+    let (copies,): (u32,) = marker.query_async(&mut primary.connect().await.unwrap()).await.unwrap();
+    assert!(copies >= 1, "no replica has what was drawn");
     primary.kill();
     eventually("the store is down", CALM, || !store.is_up()).await;
     eventually("the store is up again", Duration::from_secs(30), || store.is_up()).await;
