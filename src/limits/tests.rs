@@ -1,5 +1,6 @@
 //! Tests of `limits`: a virtual clock, quotas made here, a store in memory.
 
+mod crowd;
 mod model;
 mod promises;
 mod running;
