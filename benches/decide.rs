@@ -164,7 +164,7 @@ impl<'w> Forwarded<'w> {
         let call = set.calls(Kind::Target).first().expect("there is a call");
         let Decision::Permit(permit) = world.judge(&set.snapshot, call) else { unreachable!("fits its kind") };
         let snapshot = Arc::clone(&set.snapshot);
-        let live = Live::bind(&world.metrics, snapshot, Registry::with([]));
+        let live = Live::bind(&world.metrics, snapshot, Registry::with([]), None);
         let patience = Store::memory().patience();
         let mut exchange = Exchange::begin(Arc::new(live), Counted::new(&world.metrics.in_flight), patience);
         exchange.sender = Sender { client: CLIENT, chain: CLIENT.to_string(), trusted: false, https: false };

@@ -56,6 +56,10 @@ fn run(verb: &Verb) -> Result<Exit, Stop> {
         | Verb::Routes(_)
         | Verb::Explain(_)
         | Verb::Test(_)
+        | Verb::Diff(_)
+        | Verb::Replay(_)
+        | Verb::Why(_)
+        | Verb::Schema(_)
         | Verb::Reasons(_)
         | Verb::Password
         | Verb::Account(_)

@@ -28,6 +28,7 @@ use crate::directory::records::Records;
 use crate::problem::registry::{Override, Registry};
 use crate::proxy::Gateway;
 use crate::proxy::exchange::Live;
+use crate::proxy::shadow::Shadow;
 use crate::telemetry::access_log::timestamp;
 use crate::telemetry::metrics::Metrics;
 
@@ -218,7 +219,9 @@ pub fn live(metrics: &Arc<Metrics>, config: &Config) -> Live {
         (reason, Override { status, result, msg, desc })
     });
     let registry = Registry::with(reasons);
-    Live::bind(metrics, Arc::clone(&config.snapshot), registry)
+    let shadow = config.candidate.as_ref();
+    let shadow = shadow.map(|candidate| Shadow { snapshot: Arc::clone(&candidate.snapshot), sample: candidate.sample });
+    Live::bind(metrics, Arc::clone(&config.snapshot), registry, shadow)
 }
 
 impl Admin {

@@ -4,6 +4,7 @@
 
 mod directory;
 mod operation;
+mod policy;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,10 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 pub use self::directory::{AccountVerb, CredentialVerb, FileArgs, PepperArgs};
 pub use self::operation::{ClearArgs, LockoutVerb, ReloadArgs, RemoteArgs, RevokeArgs, TokenVerb};
+pub use self::policy::{
+    DiffArgs, ExplainArgs, FailOn, JudgedArgs, ReasonsArgs, ReasonsFormat, ReplayArgs, RoutesArgs, SchemaArgs,
+    SchemaOf, TestArgs, WhyArgs,
+};
 
 /// API gateway for the UCaaS and CPaaS APIs.
 #[derive(Debug, Parser)]
@@ -50,11 +55,30 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// Run the policies' own tests.
     #[command(
-        after_help = "Examples:\n  portcullis test\n  portcullis test --min-coverage 100\n\nExit codes: 0 all hold, 1 not."
+        after_help = "Examples:\n  portcullis test\n  portcullis test --min-coverage 100 --mutate\n  portcullis test --junit report.xml\n\nExit codes: 0 all hold, 1 not."
     )]
     Test(TestArgs),
+    /// Show the decisions that differ between two sets of policies.
+    #[command(
+        after_help = "A set is a gateway.toml, a folder that holds one, a policy file, or git:REV for the settings as they were then.\n\nExamples:\n  portcullis diff git:HEAD gateway.toml\n  portcullis diff old/ new/ --fail-on widened\n  portcullis diff policies/ucaas.toml new-ucaas.toml --format json\n\nExit codes: 0 compared, 3 a change that --fail-on names."
+    )]
+    Diff(DiffArgs),
+    /// Judge the requests of an access log by other policies.
+    #[command(
+        after_help = "Examples:\n  portcullis replay --log access.log -c candidate/gateway.toml\n  journalctl -u portcullis -o cat | portcullis replay --log -"
+    )]
+    Replay(ReplayArgs),
+    /// Explain a decision that stands in an access log.
+    #[command(
+        after_help = "Examples:\n  portcullis why 0193e4b2c1f04 --log /var/log/portcullis/access.log\n  portcullis why 0193e4b2c1f04 --log access.log --live http://127.0.0.1:8081\n\nExit codes: 0 permit, 3 deny."
+    )]
+    Why(WhyArgs),
     /// List every reason for a refusal, with what the client is told.
-    Reasons(FormatArgs),
+    #[command(after_help = "Examples:\n  portcullis reasons\n  portcullis reasons --format markdown")]
+    Reasons(ReasonsArgs),
+    /// Print the JSON Schema of a file, for editors and linters.
+    #[command(after_help = "Example:\n  portcullis schema policy > policy.schema.json")]
+    Schema(SchemaArgs),
     /// Turn a password (standard input) into a record for accounts.toml.
     #[command(after_help = "Example:\n  printf '%s' 'correct horse' | portcullis password")]
     Password,
@@ -131,75 +155,6 @@ pub struct CheckArgs {
     /// Print the settings in effect, secrets redacted.
     #[arg(long, conflicts_with = "format")]
     pub print: bool,
-}
-
-/// `routes`
-#[derive(Debug, ClapArgs)]
-pub struct RoutesArgs {
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
-    pub config: ConfigArgs,
-    /// Only what needs no credential.
-    #[arg(long)]
-    pub public: bool,
-    /// Only what this role may call.
-    #[arg(long)]
-    pub role: Option<String>,
-    /// Only paths that contain this text.
-    #[arg(long)]
-    pub path: Option<String>,
-    /// Only what goes to this upstream.
-    #[arg(long)]
-    pub upstream: Option<String>,
-    /// How the list is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-}
-
-/// `explain`
-#[derive(Debug, ClapArgs)]
-pub struct ExplainArgs {
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
-    pub config: ConfigArgs,
-    /// Who calls: ROLE:ACCOUNT, credential:ID or anonymous.
-    #[arg(long = "as", value_name = "WHO", default_value = "anonymous")]
-    pub caller: String,
-    /// The caller's place in the tree, root first, when no file knows the account.
-    #[arg(long, value_name = "A/B/C")]
-    pub lineage: Option<String>,
-    /// From which address it calls.
-    #[arg(long, default_value = "127.0.0.1")]
-    pub client: std::net::IpAddr,
-    /// GET, POST, …
-    pub method: String,
-    /// Path and query as the client sends them.
-    pub path: String,
-    /// A header of the request; may be repeated.
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
-    pub headers: Vec<String>,
-    /// How the answer is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-}
-
-/// `test`
-#[derive(Debug, ClapArgs)]
-pub struct TestArgs {
-    #[command(flatten)]
-    #[allow(missing_docs, reason = "flattened")]
-    pub config: ConfigArgs,
-    /// Fail below this share. Counted on each route: every role and an anonymous caller tried, one permit, one refusal.
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub min_coverage: Option<u8>,
-}
-
-/// A listing.
-#[derive(Debug, ClapArgs)]
-pub struct FormatArgs {
-    /// How the list is written.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
 }
 
 /// `completions`

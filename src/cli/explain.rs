@@ -27,7 +27,7 @@ use crate::problem::registry::{Override, Registry};
 /// # Errors
 /// Bad files, a caller that cannot be made out, or an output that cannot be written.
 pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
-    let config = load_or_stop(&args.config.config)?;
+    let config = load_or_stop(&args.judged.config.config)?;
     let mut call = Call::new(&args.method, &args.path);
     call.client = args.client;
     for header in &args.headers {
@@ -59,7 +59,7 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> Done {
         let permitted = matches!(decision, Decision::Permit(_));
         (permitted, describe(&around, facts, decision))
     });
-    match args.format {
+    match args.judged.format {
         Format::Json => writeln!(out, "{report:#}")?,
         Format::Text => write_text(&report, out)?,
     }

@@ -7,17 +7,22 @@ pub mod account;
 pub mod args;
 pub mod check;
 pub mod credential;
+pub mod diff;
 pub mod explain;
 pub mod lockout;
+mod log_record;
 pub mod password;
 pub mod reasons;
 pub mod reload;
 mod remote;
+pub mod replay;
 pub mod report;
 pub mod routes;
+pub mod schema;
 pub mod test;
 pub mod token;
 pub mod verdict;
+pub mod why;
 
 use std::io::Write;
 
@@ -84,6 +89,10 @@ pub fn run(verb: &Verb, out: &mut dyn Write) -> Done {
         Verb::Routes(args) => routes::run(args, out),
         Verb::Explain(args) => explain::run(args, out),
         Verb::Test(args) => test::run(args, out),
+        Verb::Diff(args) => diff::run(args, out),
+        Verb::Replay(args) => replay::run(args, out),
+        Verb::Why(args) => why::run(args, out),
+        Verb::Schema(args) => schema::run(args, out),
         Verb::Reasons(args) => reasons::run(args, out),
         Verb::Password => password::run(out),
         Verb::Account(args) => account::run(args, out),

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::args::{Format, FormatArgs};
+use super::args::{ReasonsArgs, ReasonsFormat};
 use super::{Done, Exit};
 use crate::problem::registry::default_entry;
 use crate::reason::Reason;
@@ -23,10 +23,10 @@ struct Row<'a> {
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn run(args: &FormatArgs, out: &mut dyn Write) -> Done {
+pub fn run(args: &ReasonsArgs, out: &mut dyn Write) -> Done {
     let entries: Vec<_> = Reason::ALL.iter().map(|reason| (*reason, default_entry(*reason))).collect();
     match args.format {
-        Format::Json => {
+        ReasonsFormat::Json => {
             let rows: Vec<Row<'_>> = entries
                 .iter()
                 .map(|(reason, entry)| Row {
@@ -41,7 +41,7 @@ pub fn run(args: &FormatArgs, out: &mut dyn Write) -> Done {
             serde_json::to_writer_pretty(&mut *out, &rows).map_err(std::io::Error::from)?;
             writeln!(out)?;
         }
-        Format::Text => {
+        ReasonsFormat::Markdown | ReasonsFormat::Text => {
             writeln!(out, "{:<22} {:>4}  {:<6}  msg", "reason", "http", "result")?;
             for (reason, entry) in &entries {
                 writeln!(out, "{:<22} {:>4}  {:<6}  {}", reason.name(), entry.status, entry.result, entry.msg)?;

@@ -96,12 +96,12 @@ impl<'i> Block<'i> {
     }
 
     /// Takes the named tables of `[key.NAME]` out, by the place of their headers.
-    pub fn take_named(&mut self, key: &str, faults: &mut Faults) -> Vec<(Spanned<String>, Block<'i>)> {
+    pub fn take_named(&mut self, key: &str, faults: &mut Faults) -> Vec<(super::spanned::Spanned<String>, Block<'i>)> {
         let Some(mut group) = self.take_table(key, faults) else { return Vec::new() };
         let mut named = Vec::new();
         for (name, value) in std::mem::take(&mut group.table) {
             let label = format!("[{key}.{}]", name.get_ref());
-            let name = Spanned::new(name.span(), name.into_inner().into_owned());
+            let name = super::spanned::Spanned::new(name.span(), name.into_inner().into_owned());
             if let Some(block) = self.as_table(value, &label, faults) {
                 named.push((name, block));
             }

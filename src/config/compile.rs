@@ -5,8 +5,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::spanned::Spanned;
 use serde::de::DeserializeOwned;
-use toml::Spanned;
 
 use super::block::Block;
 use super::compile_charges::Payer;

@@ -3,7 +3,7 @@
 //! Called by `compile` and `compile_route`. A quota that would never be charged where it is named, or twice, protects
 //! nothing that the operator believes it does, so it is a fault.
 
-use toml::Spanned;
+use super::spanned::Spanned;
 
 use super::compile::Compiler;
 use super::diag::{Faults, suggest};

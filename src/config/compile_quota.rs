@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::spanned::Spanned;
 use sha2::{Digest, Sha256};
-use toml::Spanned;
 
 use super::block::Block;
 use super::compile::Compiler;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use toml::Spanned;
+use super::spanned::Spanned;
 
 use super::compile::Compiler;
 use super::diag::{Faults, suggest};

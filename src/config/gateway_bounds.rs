@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use toml::Spanned;
+use super::spanned::Spanned;
 
 use super::diag::{Faults, Source};
 use super::value::Period;

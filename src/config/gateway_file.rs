@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use toml::Spanned;
+use super::spanned::Spanned;
 
 use super::block::Block;
 use super::diag::{Faults, Source, suggest};
@@ -25,8 +25,20 @@ pub(super) struct GatewayFile {
     /// The accounts file of a `file:` directory, and where it is named.
     pub accounts: Option<(PathBuf, Range<usize>)>,
     pub named_upstreams: Vec<String>,
-    pub include: Vec<Spanned<String>>,
+    pub policies: Policies,
 }
+
+/// Which policy files there are.
+pub(super) struct Policies {
+    pub include: Vec<Spanned<String>>,
+    /// A second set, judged in shadow.
+    pub candidate: Vec<Spanned<String>>,
+    /// The share of its disagreements that is logged.
+    pub sample: f64,
+}
+
+/// Of a hundred disagreements one is logged, unless said otherwise.
+const SAMPLE: f64 = 0.01;
 
 const SECTIONS: &[&str] =
     &["server", "token", "store", "directory", "lockout", "upstreams", "policies", "reasons", "otlp"];
@@ -49,10 +61,10 @@ pub(super) fn read(source: &Arc<Source>, secrets: bool, faults: &mut Faults) -> 
         faults.warn(source, block.span(), "`[otlp]` has no effect yet", "");
         block.read::<RawOtlp>(faults);
     }
-    let include = reader.policies(root.take_table("policies", faults), faults);
+    let policies = reader.policies(root.take_table("policies", faults), faults);
     root.refuse_rest(SECTIONS, faults);
     let settings = Settings { server, limits, token: token?, store, directory, lockout, upstreams, reasons };
-    Some(GatewayFile { settings, accounts, named_upstreams, include: include? })
+    Some(GatewayFile { settings, accounts, named_upstreams, policies: policies? })
 }
 
 pub(super) struct Reader<'s> {
@@ -206,19 +218,27 @@ impl Reader<'_> {
         }
     }
 
-    fn policies(&self, block: Option<Block<'_>>, faults: &mut Faults) -> Option<Vec<Spanned<String>>> {
+    fn policies(&self, block: Option<Block<'_>>, faults: &mut Faults) -> Option<Policies> {
         let Some(block) = block else {
             let hint = "add [policies] include = [\"policies/….toml\"]";
             faults.fault(self.source, 0..0, "`[policies]` is missing: without a policy everything is refused", hint);
             return None;
         };
-        block.warn_without_effect("policies", &["candidate", "sample"], faults);
-        let include = block.read::<RawPolicies>(faults)?.include;
+        let RawPolicies { include, candidate, sample } = block.read::<RawPolicies>(faults)?;
+        let sample = match sample {
+            None => SAMPLE,
+            Some(sample) if (0.0..=1.0).contains(sample.get_ref()) => sample.into_inner(),
+            Some(sample) => {
+                let hint = "0 logs none of the disagreements, 1 all";
+                faults.fault(self.source, sample.span(), "`policies.sample` is a share, from 0 to 1", hint);
+                SAMPLE
+            }
+        };
         if include.get_ref().is_empty() {
             faults.fault(self.source, include.span(), "`policies.include` is empty", "name at least one policy file");
             return None;
         }
-        Some(include.into_inner())
+        Some(Policies { include: include.into_inner(), candidate, sample })
     }
 
     fn address(&self, text: &Spanned<String>, faults: &mut Faults) -> Option<SocketAddr> {

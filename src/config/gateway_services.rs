@@ -2,7 +2,7 @@
 //!
 //! Called by `gateway_file` only.
 
-use toml::Spanned;
+use super::spanned::Spanned;
 
 use super::block::Block;
 use super::diag::{Faults, suggest};

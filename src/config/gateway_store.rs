@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use toml::Spanned;
+use super::spanned::Spanned;
 
 use super::block::Block;
 use super::diag::{Faults, Severity};

@@ -3,9 +3,9 @@
 //! Called by `gateway_store` and `gateway_directory`. No connection is made; whether a key belongs to its certificate is
 //! told by whoever makes one.
 
+use super::spanned::Spanned;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use toml::Spanned;
 
 use super::diag::Faults;
 use super::gateway_file::Reader;

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::spanned::Spanned;
 use sha2::{Digest, Sha256};
-use toml::Spanned;
 
 use super::compile::{CompiledFile, Surroundings, compile};
 use super::diag::{Faults, Source};
@@ -29,8 +29,19 @@ pub struct Config {
     pub trees: Vec<(Box<str>, Tree)>,
     /// All policy tests.
     pub tests: Vec<PolicyTest>,
+    /// `policies.candidate`, to be judged in shadow.
+    pub candidate: Option<Candidate>,
     /// The files that were read, `gateway.toml` first.
     pub files: Vec<String>,
+}
+
+/// A second set of policies, judged beside the first without effect.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its policies, compiled.
+    pub snapshot: Arc<Snapshot>,
+    /// The share of disagreements that is logged, 0 to 1.
+    pub sample: f64,
 }
 
 /// Where files come from: the disk, or what is built into `demo`.
@@ -114,18 +125,47 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
         named_upstreams: &gateway.named_upstreams,
         limits: &gateway.settings.limits,
     };
-    let mut compiled: Vec<(Arc<Source>, CompiledFile)> = Vec::new();
+    let set = read_set(&source, &gateway.policies.include, &around, hash.clone(), files, faults);
     let mut names = vec![source.name.clone()];
-    for include in &gateway.include {
-        let Some(file) = policy_source(&source, include, files, faults) else { continue };
+    names.extend(set.names);
+    let candidate = (!gateway.policies.candidate.is_empty()).then(|| {
+        let candidate = read_set(&source, &gateway.policies.candidate, &around, hash, files, faults);
+        names.extend(candidate.names);
+        Candidate { snapshot: candidate.snapshot, sample: gateway.policies.sample }
+    });
+    let PolicySet { snapshot, trees, tests, .. } = set;
+    Some(Config { settings: gateway.settings, snapshot, trees, tests, candidate, files: names })
+}
+
+/// The policies of one list of files.
+struct PolicySet {
+    snapshot: Arc<Snapshot>,
+    trees: Vec<(Box<str>, Tree)>,
+    tests: Vec<PolicyTest>,
+    names: Vec<String>,
+}
+
+/// Reads and compiles the policy files of a list. `hash` is what the revision begins with.
+fn read_set(
+    gateway: &Arc<Source>,
+    list: &[Spanned<String>],
+    around: &Surroundings<'_>,
+    mut hash: Sha256,
+    files: &dyn Files,
+    faults: &mut Faults,
+) -> PolicySet {
+    let mut compiled: Vec<(Arc<Source>, CompiledFile)> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    for include in list {
+        let Some(file) = policy_source(gateway, include, files, faults) else { continue };
         if names.contains(&file.name) {
-            faults.fault(&source, include.span(), format!("`{}` is included twice", include.get_ref()), "");
+            faults.fault(gateway, include.span(), format!("`{}` is included twice", include.get_ref()), "");
             continue;
         }
         names.push(file.name.clone());
         hash.update(file.text.as_bytes());
         hash.update([0]);
-        if let Some(realm) = compile(&file, &around, faults) {
+        if let Some(realm) = compile(&file, around, faults) {
             refuse_twins(&file, &realm, &compiled, faults);
             compiled.push((file, realm));
         }
@@ -137,8 +177,7 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
         realms.push(file.realm);
         tests.extend(file.tests);
     }
-    let snapshot = Arc::new(Snapshot::new(realms, revision));
-    Some(Config { settings: gateway.settings, snapshot, trees, tests, files: names })
+    PolicySet { snapshot: Arc::new(Snapshot::new(realms, revision)), trees, tests, names }
 }
 
 /// Editors of some systems put a byte-order mark in front; it is no part of the text.

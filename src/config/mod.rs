@@ -23,6 +23,7 @@ pub mod rate;
 mod raw;
 pub mod secret;
 pub mod settings;
+pub mod spanned;
 pub mod value;
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! `compile` turns the raw types into realms; only the documentation of the keys stands here.
 
+use super::spanned::Spanned;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::rate::Rate;
 use super::raw::RawTimeouts;

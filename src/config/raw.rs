@@ -3,8 +3,8 @@
 //! Every key of the contract stands here with its meaning, unit and default, whether the gateway can
 //! act on it yet or not. `settings` turns these into what the gateway runs with.
 
+use super::spanned::Spanned;
 use serde::Deserialize;
-use toml::Spanned;
 
 use super::value::{ByteRate, Period, SecretSource, ServerAddress, Size, TextSource};
 
@@ -300,15 +300,14 @@ pub(super) struct RawTimeouts {
 /// `[policies]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "shadow mode is parsed before it is built")]
 pub(super) struct RawPolicies {
     /// Policy files.
     pub include: Spanned<Vec<Spanned<String>>>,
     /// A second set, judged in shadow.
     #[serde(default)]
-    pub candidate: Vec<String>,
-    /// Share of its disagreements that is logged. Default 0.01.
-    pub sample: Option<f64>,
+    pub candidate: Vec<Spanned<String>>,
+    /// Share of its disagreements that is logged, 0 to 1. Default 0.01.
+    pub sample: Option<Spanned<f64>>,
 }
 
 /// `[reasons.NAME]`

@@ -8,9 +8,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::spanned::Spanned;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use toml::Spanned;
 
 /// Splits `"20m"` into 20 and `m`.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {

@@ -6,9 +6,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::config::spanned::Spanned;
 use serde::Deserialize;
 use time::OffsetDateTime;
-use toml::Spanned;
 use toml::value::Datetime;
 
 use super::phc::{self, Costs, PhcFault};

@@ -84,6 +84,13 @@ impl Snapshot {
         self.realm(realm)?.routes.get(route.0 as usize)
     }
 
+    /// Puts a route in the place of another that has the same patterns, and gives that one. For tools that ask what a
+    /// changed rule would do.
+    pub fn exchange_route(&mut self, realm: RealmIndex, index: RouteIndex, route: Route) -> Option<Route> {
+        let place = self.realms.get_mut(usize::from(realm.0))?.routes.get_mut(index.0 as usize)?;
+        Some(std::mem::replace(place, route))
+    }
+
     /// Finds realm and route. The longest base owns a path; there is no fall-back to another realm.
     #[must_use]
     pub fn locate<'s>(&'s self, method: Method, path: &'s str) -> Place<'s> {

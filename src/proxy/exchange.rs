@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::shadow::Shadow;
 use super::turnstile::refuses_arrivals;
 use crate::limits::{Reading, Running};
 use crate::policy::access::{RoleIndex, Scope};
@@ -35,15 +36,17 @@ pub struct Live {
     pub quota_fields: QuotaFields,
     /// Whether any request can be refused on arrival without asking the store.
     pub refuses_arrivals: bool,
+    /// Policies that are judged beside these, without effect.
+    pub shadow: Option<Shadow>,
 }
 
 impl Live {
     /// Binds to a snapshot what requests need beside it.
     #[must_use]
-    pub fn bind(metrics: &Arc<Metrics>, snapshot: Arc<Snapshot>, registry: Registry) -> Self {
+    pub fn bind(metrics: &Arc<Metrics>, snapshot: Arc<Snapshot>, registry: Registry, shadow: Option<Shadow>) -> Self {
         let (meters, quota_fields) = (Meters::bind(metrics, &snapshot), QuotaFields::bind(&snapshot));
         let refuses_arrivals = refuses_arrivals(snapshot.realms());
-        Self { snapshot, meters, registry, quota_fields, refuses_arrivals }
+        Self { snapshot, meters, registry, quota_fields, refuses_arrivals, shadow }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod intake;
 pub mod listener;
 pub mod raw_head;
 pub mod respond;
+pub mod shadow;
 pub mod turnstile;
 
 use std::sync::Arc;

@@ -54,6 +54,7 @@ pub struct Metrics {
     pub policy_info: IntGaugeVec,
     pub policy_stale: IntGauge,
     pub policy_reloads: IntCounterVec,
+    pub shadow_disagreements: IntCounterVec,
     pub access_lines_dropped: IntCounter,
     pub panics: IntCounter,
 }
@@ -128,6 +129,7 @@ impl Metrics {
             policy_info: maker.gauges(&names::POLICY_INFO)?,
             policy_stale: maker.gauge(&names::POLICY_STALE)?,
             policy_reloads: maker.counters(&names::POLICY_RELOADS)?,
+            shadow_disagreements: maker.counters(&names::SHADOW_DISAGREEMENTS)?,
             access_lines_dropped: maker.counter(&names::ACCESS_LINES_DROPPED)?,
             panics: maker.counter(&names::PANICS)?,
             registry: maker.0,
@@ -204,6 +206,7 @@ mod tests {
             metrics.policy_info.desc(),
             metrics.policy_stale.desc(),
             metrics.policy_reloads.desc(),
+            metrics.shadow_disagreements.desc(),
             metrics.access_lines_dropped.desc(),
             metrics.panics.desc(),
         ]

@@ -51,6 +51,7 @@ names! {
     POLICY_INFO = "policy_info", ["revision"], "1 for the policy revision in effect.";
     POLICY_STALE = "policy_stale", [], "1 when newer files were refused.";
     POLICY_RELOADS = "policy_reloads_total", ["result"], "Reloads that were asked for: applied, faults (in the files), cold (a key that needs a restart), failed.";
+    SHADOW_DISAGREEMENTS = "shadow_disagreements_total", ["realm", "live", "candidate"], "Requests that the candidate policies would have decided otherwise, by both verdicts: permit, rerouted, rescoped, a reason, or undecided (it asked what was not found out).";
     ACCESS_LINES_DROPPED = "access_lines_dropped_total", [], "Access lines lost because the log could not be written fast enough.";
     PANICS = "panics_total", [], "Panics caught; each is a defect to report.";
     BUILD_INFO = "build_info", ["version", "commit"], "1, with the version and commit of this binary.";

@@ -27,7 +27,7 @@ fn every_key_without_effect_is_warned_of() {
          upgrade_idle = \"5m\"\n[otlp]\nendpoint = \"e\"\n\
          [upstreams.b]\nservers = [\"a:1\"]\nbalance = \"account_hash\"\nhttp = \"2\"\ntls = {{ server_name = \"x\" }}\n\
          health = {{ path = \"/\" }}\neject = {{ failures = 1, for = \"1s\" }}\nretry_budget = 0.1\n\
-         breaker = {{ failures = 1, within = \"1s\", open_for = \"1s\" }}\n{}candidate = []\nsample = 0.5\n",
+         breaker = {{ failures = 1, within = \"1s\", open_for = \"1s\" }}\n{}",
         GATEWAY
     );
     let policy = format!("{POLICY}cors = {{ origins = [] }}\n{ROUTE}upgrade = [\"websocket\"]\n");
@@ -52,8 +52,6 @@ fn every_key_without_effect_is_warned_of() {
         "upstreams.b.eject",
         "upstreams.b.retry_budget",
         "upstreams.b.breaker",
-        "policies.candidate",
-        "policies.sample",
         "realm.cors",
         "upgrade",
     ] {
