@@ -16,6 +16,7 @@ pub mod quota;
 pub mod reach;
 pub mod rehearsal;
 pub mod route;
+pub mod second_opinion;
 pub mod snapshot;
 pub mod table;
 pub mod target;
