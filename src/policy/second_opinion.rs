@@ -155,3 +155,127 @@ fn compare((ours, our_snapshot): (&Permit, &Snapshot), (theirs, their_snapshot):
         Verdict::Permit
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::policy::access::{Access, RoleIndex, Scope};
+    use crate::policy::decisions::{call, snapshot, tree};
+    use crate::policy::rehearsal::{Call, rehearse};
+    use crate::policy::route::{Destination, Route, UpstreamIndex};
+
+    /// Calls of every kind that the snapshot knows, by everybody.
+    fn calls() -> Vec<Call> {
+        let headers = [&[][..], &[("x-api-id", "a"), ("x-app-type", "vc"), ("x-target", "cus-42")][..]];
+        let lines = [
+            "GET /api/plain",
+            "POST /api/plain",
+            "PUT /api/plain",
+            "GET /api/public",
+            "GET /api/typed",
+            "GET /api/admins",
+            "GET /api/off",
+            "GET /api/of/usr-1",
+            "GET /api/of/cus-42",
+            "GET /api/of/nobody",
+            "GET /api/query?id=res-7",
+            "GET /api/query",
+            "GET /api/header",
+            "GET /api/basic",
+            "GET /limited/x",
+            "GET /nowhere",
+            "GET /api//x",
+        ];
+        let callers = ["root", "res-7", "cus-42", "usr-1", "nobody"];
+        let each = |who| lines.iter().flat_map(move |line| headers.map(|headers| call(who, line, headers)));
+        callers.into_iter().flat_map(each).collect()
+    }
+
+    fn opinion(call: &Call, live: &Snapshot, candidate: &Snapshot) -> Option<Disagreement> {
+        let tree = tree();
+        let known = |id: &str| {
+            Some(tree.account(id).map_or(TargetAnswer::Unknown, |account| TargetAnswer::Known(Arc::clone(account))))
+        };
+        rehearse(live, &tree, call, |facts, decision| second_opinion(facts, decision, live, candidate, known))
+    }
+
+    /// The snapshot with one route changed.
+    fn edited(name: &str, edit: impl FnOnce(&mut Route)) -> Snapshot {
+        let mut snapshot = snapshot();
+        let places = snapshot.realms().iter().zip(0..).flat_map(|(realm, index)| {
+            realm
+                .routes
+                .iter()
+                .zip(0..)
+                .map(move |(route, place)| (RealmIndex(index), RouteIndex(place), route.clone()))
+        });
+        let (realm, place, mut route) = places.into_iter().find(|(.., route)| &*route.name == name).unwrap();
+        edit(&mut route);
+        snapshot.exchange_route(realm, place, route).unwrap();
+        snapshot
+    }
+
+    #[test]
+    fn policies_never_disagree_with_themselves() {
+        let calls = calls();
+        assert!(calls.len() > 100);
+        for call in calls {
+            assert_eq!(opinion(&call, &snapshot(), &snapshot()), None, "{call:?}");
+        }
+    }
+
+    #[test]
+    fn an_opinion_that_is_decided_is_what_the_candidate_alone_would_decide() {
+        let candidates = [
+            edited("plain", |route| route.access = Access::default()),
+            edited("public", |route| route.public = false),
+            edited("typed", |route| route.app_types = vec!["wb".into()]),
+            edited("admins", |route| route.public = true),
+            edited("off", |route| route.enabled = true),
+            edited("of", |route| route.target = None),
+            edited("query", |route| route.headers = vec!["x-api-id".into()]),
+        ];
+        let (mut decided, mut undecided) = (0, 0);
+        for candidate in &candidates {
+            for call in calls() {
+                let alone = rehearse(candidate, &tree(), &call, |_, decision| match decision {
+                    Decision::Permit(_) => Verdict::Permit,
+                    Decision::Deny(denial) => Verdict::Deny(denial.reason),
+                    Decision::Ask(question) => panic!("{question:?}"),
+                });
+                let live = snapshot();
+                let Some(Disagreement { live: first, candidate: second, .. }) = opinion(&call, &live, candidate) else {
+                    continue;
+                };
+                match second {
+                    Verdict::Undecided => undecided += 1,
+                    Verdict::Rerouted | Verdict::Rescoped => {
+                        assert_eq!((first, alone), (Verdict::Permit, Verdict::Permit))
+                    }
+                    Verdict::Permit | Verdict::Deny(_) => {
+                        decided += 1;
+                        assert_eq!(second, alone, "{call:?}");
+                        assert_ne!(first, second);
+                    }
+                }
+            }
+        }
+        assert!(decided > 20 && undecided > 0, "{decided} and {undecided}");
+    }
+
+    #[test]
+    fn permits_differ_by_where_they_lead_and_how_far() {
+        let verdict =
+            |candidate: &Snapshot, call: &Call| opinion(call, &snapshot(), candidate).map(|told| told.candidate);
+        let elsewhere = edited("plain", |route| route.destination = Destination::Upstream(UpstreamIndex(1)));
+        let plain = call("cus-42", "GET /api/plain", &[]);
+        assert_eq!(verdict(&elsewhere, &plain), Some(Verdict::Rerouted));
+        let authorized = edited("plain", |route| route.forward_authorization = true);
+        assert_eq!(verdict(&authorized, &plain), Some(Verdict::Rerouted));
+        let narrower = edited("plain", |route| route.access.allow(RoleIndex(2), Scope::Own));
+        assert_eq!(verdict(&narrower, &plain), Some(Verdict::Rescoped));
+        assert_eq!(verdict(&narrower, &call("res-7", "GET /api/plain", &[])), None);
+    }
+}
