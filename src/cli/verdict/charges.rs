@@ -81,11 +81,9 @@ fn row(quota: &Quota) -> Value {
 fn whose(realm: &str, charge: &Charge<'_>) -> String {
     let per = charge.quota.per.name();
     match charge.subject {
-        Subject::Account(_)
-        | Subject::Network(_)
-        | Subject::Login(_)
-        | Subject::Route(_)
-        | Subject::Upstream(_) => format!("{per} {}", charge.subject),
+        Subject::Account(_) | Subject::Network(_) | Subject::Login(_) | Subject::Route(_) | Subject::Upstream(_) => {
+            format!("{per} {}", charge.subject)
+        }
         Subject::Realm => format!("{per} {realm}"),
     }
 }
