@@ -28,6 +28,7 @@ use portcullis::proxy::forward;
 use portcullis::store::Store;
 use portcullis::telemetry::access_log::{AccessLine, timestamp};
 use portcullis::telemetry::metrics::Counted;
+use portcullis::upstream::Upstreams;
 use tracking_allocator::{AllocationGroupId, AllocationRegistry, AllocationTracker, Allocator};
 
 use self::requests::{CALLS, REALM};
@@ -187,7 +188,8 @@ impl<'w> Forwarded<'w> {
         let call = set.calls(Kind::Target).first().expect("there is a call");
         let Decision::Permit(permit) = world.judge(&set.snapshot, call) else { unreachable!("fits its kind") };
         let snapshot = Arc::clone(&set.snapshot);
-        let live = Live::bind(&world.metrics, snapshot, Registry::with([]), None);
+        let upstreams = Upstreams::new(&[], &world.metrics);
+        let live = Live::bind(&world.metrics, snapshot, Registry::with([]), upstreams, None);
         let patience = Store::memory().patience();
         let mut exchange = Exchange::begin(Arc::new(live), Counted::new(&world.metrics.in_flight), patience);
         exchange.sender = Sender { client: CLIENT, chain: CLIENT.to_string(), trusted: false, https: false };

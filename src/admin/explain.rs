@@ -71,7 +71,7 @@ impl Admin {
 
     /// What it comes to, and the account that it names if the tree does not have it.
     fn judge(&self, call: &Call, tree: &Tree, live: &Live) -> (Value, Option<String>) {
-        let upstream = |index| self.gateway.upstreams.find(index).map(crate::upstream::Upstream::name);
+        let upstream = |index| live.upstreams.find(index).map(crate::upstream::Upstream::name);
         let peek = |charges: &Charges<'_>| self.gateway.limits.peek(charges);
         let around = Around { registry: &live.registry, upstream: &upstream, peek: Some(&peek) };
         let unknown = |facts: &Facts<'_>| {

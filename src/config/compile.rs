@@ -137,6 +137,7 @@ impl Compiler<'_> {
             quotas: Vec::new(),
             charged: Vec::new(),
             routes: Vec::new(),
+            upstreams: self.around.upstreams.iter().map(|upstream| upstream.name.as_str().into()).collect(),
             table: RouteTable::default(),
         };
         for (role, networks) in raw.networks.0 {

@@ -51,7 +51,7 @@ impl Keys {
             Subject::Network(IpAddr::V4(address)) => self.hasher(mark, 3, &address.octets()),
             Subject::Network(IpAddr::V6(address)) => self.hasher(mark, 4, &address.octets()),
             Subject::Realm => self.hasher(mark, 5, &[]),
-            Subject::Upstream(index) => self.hasher(mark, 6, &index.0.to_le_bytes()),
+            Subject::Upstream(name) => self.hasher(mark, 6, name.as_bytes()),
         };
         let hash = hasher.finish128();
         Key { mark, hash: [hash.h1, hash.h2] }

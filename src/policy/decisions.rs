@@ -57,6 +57,7 @@ pub(super) fn realm(base: &str, routes: Vec<Route>) -> Realm {
         quotas: Vec::new(),
         charged: Vec::new(),
         routes: Vec::new(),
+        upstreams: ["upstream".into()].into(),
         table: RouteTable::default(),
     };
     for route in routes {

@@ -4,6 +4,7 @@
 //! a request needs is resolved to an index or a value here; names are kept for logs and metrics.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -139,6 +140,8 @@ pub struct Realm {
     pub charged: Vec<QuotaIndex>,
     /// In the order of the file, the gateway's own last.
     pub routes: Vec<Route>,
+    /// The names of all upstreams, by their places.
+    pub upstreams: Arc<[Box<str>]>,
     /// Path → route.
     pub table: RouteTable,
 }
@@ -149,6 +152,12 @@ impl Realm {
     pub fn role(&self, name: &str) -> Option<RoleIndex> {
         let index = self.roles.iter().position(|role| &**role == name)?;
         u8::try_from(index).ok().map(RoleIndex)
+    }
+
+    /// An upstream's name.
+    #[must_use]
+    pub fn upstream(&self, index: UpstreamIndex) -> Option<&str> {
+        self.upstreams.get(usize::from(index.0)).map(|name| &**name)
     }
 
     /// A quota by its place.
@@ -208,6 +217,7 @@ mod tests {
             quotas: Vec::new(),
             charged: Vec::new(),
             routes: Vec::new(),
+            upstreams: [].into(),
             table: RouteTable::default(),
         };
         assert_eq!(realm("/ucaas/v1").strip_base("/ucaas/v1/users"), Some("/users"));

@@ -24,6 +24,7 @@ use crate::store::Patience;
 use crate::telemetry::meters::Meters;
 use crate::telemetry::metrics::{Counted, Metrics};
 use crate::telemetry::request_id::RequestId;
+use crate::upstream::Upstreams;
 
 /// One policy snapshot with what is bound to it. A request sees exactly one.
 pub struct Live {
@@ -37,6 +38,8 @@ pub struct Live {
     pub quota_fields: QuotaFields,
     /// Whether any request can be refused on arrival without asking the store.
     pub refuses_arrivals: bool,
+    /// Where requests go.
+    pub upstreams: Upstreams,
     /// Policies that are judged beside these, without effect.
     pub shadow: Option<Shadow>,
 }
@@ -44,10 +47,16 @@ pub struct Live {
 impl Live {
     /// Binds to a snapshot what requests need beside it.
     #[must_use]
-    pub fn bind(metrics: &Arc<Metrics>, snapshot: Arc<Snapshot>, registry: Registry, shadow: Option<Shadow>) -> Self {
+    pub fn bind(
+        metrics: &Arc<Metrics>,
+        snapshot: Arc<Snapshot>,
+        registry: Registry,
+        upstreams: Upstreams,
+        shadow: Option<Shadow>,
+    ) -> Self {
         let (meters, quota_fields) = (Meters::bind(metrics, &snapshot), QuotaFields::bind(&snapshot));
         let refuses_arrivals = refuses_arrivals(snapshot.realms());
-        Self { snapshot, meters, registry, quota_fields, refuses_arrivals, shadow }
+        Self { snapshot, meters, registry, quota_fields, refuses_arrivals, upstreams, shadow }
     }
 }
 

@@ -72,7 +72,7 @@ impl Gateway {
         let lineage = principal.map(|principal| &principal.account.lineage);
         let upstream = match route.map(|route| route.destination) {
             Some(crate::policy::route::Destination::Upstream(index)) if exchange.upstream.started.is_some() => {
-                self.upstreams.find(index).map(Upstream::name)
+                exchange.live.upstreams.find(index).map(Upstream::name)
             }
             _ => None,
         };

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::exchange::{Exchange, Sender};
 use crate::policy::ladder::Permit;
-use crate::policy::route::{Realm, Route, Timeouts, UpstreamIndex};
+use crate::policy::route::{Realm, Route, Timeouts};
 use crate::policy::told::identity_headers;
 use crate::policy::uri::Target;
 use crate::upstream::Upstream;
@@ -28,9 +28,9 @@ pub struct Peer {
 
 /// Chooses the server whose turn it is; `None` while no address is known.
 #[must_use]
-pub fn peer(route: &Route, index: UpstreamIndex, upstream: &Upstream) -> Option<Peer> {
+pub fn peer(route: &Route, upstream: &Upstream) -> Option<Peer> {
     let timeouts = route.timeouts.unwrap_or(upstream.timeouts);
-    upstream.take_turn().map(|address| Peer { address, group: u64::from(index.0) + 1, timeouts })
+    upstream.take_turn().map(|address| Peer { address, group: upstream.group, timeouts })
 }
 
 /// What changes on a head before it leaves.

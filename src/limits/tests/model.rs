@@ -89,8 +89,8 @@ fn subjects_kinds_and_changed_quotas_have_buckets_of_their_own() {
         Subject::Realm,
         Subject::Network("192.0.2.1".parse().unwrap()),
         Subject::Network("2001:db8::".parse().unwrap()),
-        Subject::Upstream(crate::policy::route::UpstreamIndex(0)),
-        Subject::Upstream(crate::policy::route::UpstreamIndex(1)),
+        Subject::Upstream("a"),
+        Subject::Upstream("b"),
     ];
     for quota in [&first, &changed] {
         for subject in subjects {
