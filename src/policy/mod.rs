@@ -10,6 +10,8 @@ pub mod decision;
 pub mod facts;
 pub mod ladder;
 pub mod method;
+pub mod mutants;
+pub mod outcome;
 pub mod pattern;
 pub mod principal;
 pub mod quota;
@@ -22,9 +24,12 @@ pub mod table;
 pub mod target;
 pub mod told;
 pub mod uri;
+pub mod witness;
 
 #[cfg(test)]
 mod decisions;
+#[cfg(test)]
+mod mutants_noticed;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -5,6 +5,18 @@
 use super::ladder::Permit;
 use super::route::Realm;
 
+/// All identity headers that there are.
+pub const IDENTITY_HEADERS: [&str; 8] = [
+    "X-Auth-Realm",
+    "X-Auth-Account",
+    "X-Auth-Role",
+    "X-Auth-Lineage",
+    "X-Auth-Scheme",
+    "X-Auth-Credential",
+    "X-Auth-Scope",
+    "X-Auth-Target",
+];
+
 /// Calls `tell` with each identity header; with none on a public route.
 pub fn identity_headers<'p>(permit: &'p Permit, realm: &'p Realm, mut tell: impl FnMut(&'static str, &'p str)) {
     let Some(principal) = permit.principal() else { return };

@@ -71,6 +71,9 @@ pub struct TestArgs {
     /// Write a JUnit report, too.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// How the findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 /// `diff`
