@@ -219,6 +219,26 @@ impl Limits {
         charges.iter().map(peek).collect()
     }
 
+    /// What [`Limits::take`] would come to, as far as this gateway knows: the tightest quota's reading after it, or why
+    /// nothing would be taken. Nothing is taken, and the store is not asked.
+    ///
+    /// # Errors
+    /// Why nothing would be taken.
+    pub fn foresee(&self, charges: &Charges<'_>) -> Result<Option<Reading>, Refused> {
+        if let Some(standing) = Standing::refusing(&self.peek(charges)) {
+            return Err(Refused { quota: standing.quota, retry_after: standing.wait_seconds().max(1), reading: None });
+        }
+        let now = self.now();
+        let after = |charge: &Charge<'_>| {
+            let Limit::Rate(rate) = charge.quota.limit else { return None };
+            let key = self.keys.of(charge);
+            let tat = if rate.shared { self.shared.peek(key, now) } else { self.local.read(key, now) };
+            let tat = bucket::conform(tat, now, &rate, 1).unwrap_or(tat);
+            Some(bucket::reading(charge.index, tat, now, &rate))
+        };
+        Ok(charges.iter().filter_map(after).reduce(Reading::tighter))
+    }
+
     /// How many buckets of local quotas there are.
     #[must_use]
     pub fn kept(&self) -> usize {
