@@ -25,6 +25,7 @@ pub mod secret;
 pub mod settings;
 pub mod spanned;
 pub mod value;
+mod wording;
 
 #[cfg(test)]
 mod tests;
