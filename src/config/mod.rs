@@ -26,6 +26,7 @@ pub mod settings;
 pub mod spanned;
 pub mod value;
 pub mod watched;
+mod wording;
 
 #[cfg(test)]
 mod tests;
