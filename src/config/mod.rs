@@ -21,6 +21,7 @@ pub mod load;
 pub mod policy_file;
 pub mod rate;
 mod raw;
+pub mod schema;
 pub mod secret;
 pub mod settings;
 pub mod spanned;
