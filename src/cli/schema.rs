@@ -23,3 +23,21 @@ pub fn run(args: &SchemaArgs, out: &mut dyn Write) -> Done {
     writeln!(out)?;
     Ok(Exit::Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_is_what_the_types_say() {
+        for (of, name) in
+            [(SchemaOf::Gateway, "gateway"), (SchemaOf::Policy, "policy"), (SchemaOf::Accounts, "accounts")]
+        {
+            let path = format!("{}/deploy/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+            let mut printed = Vec::new();
+            assert_eq!(run(&SchemaArgs { of }, &mut printed).unwrap(), Exit::Ok);
+            let shipped = std::fs::read(&path).unwrap_or_default();
+            assert!(shipped == printed, "{path} is not what the types say: renew it with `make schema`");
+        }
+    }
+}

@@ -39,7 +39,7 @@ pub(super) struct Surroundings<'s> {
     pub limits: &'s Limits,
 }
 
-const TOP: &[&str] = &["realm", "login", "quota", "route", "fixture", "test"];
+pub(super) const TOP: &[&str] = &["realm", "login", "quota", "route", "fixture", "test"];
 
 /// The file being compiled, with what its parts refer to.
 pub(super) struct Compiler<'s> {

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::rate::Rate;
 use super::raw::RawTimeouts;
 use super::schema::texts::{
-    AccountPath, Allowed, BasePath, Caller, HeaderName, Id, MethodAndPath, MethodAndPattern, Named, Network, OneOrMany, Payer,
-    Protocol, SchemeName, ScopeName, TargetPlace, Verdict,
+    AccountPath, Allowed, BasePath, Caller, HeaderName, Id, MethodAndPath, MethodAndPattern, Named, Network, OneOrMany,
+    Payer, Protocol, SchemeName, ScopeName, TargetPlace, Verdict,
 };
 use super::value::{Listed, Period, Size, Texts};
 use crate::policy::access::Scope;
@@ -88,7 +88,7 @@ pub(super) struct RawQuota {
     /// The most at once; the rate's number unless written.
     #[schemars(range(min = 1))]
     pub burst: Option<Spanned<u32>>,
-    /// One allowance over all gateways; otherwise each gateway counts for itself.
+    /// One allowance over all gateways; otherwise each gateway counts for itself. Default false.
     pub shared: Option<Spanned<bool>>,
     /// The most that run at once, in each gateway, instead of a rate.
     #[schemars(range(min = 1))]
@@ -120,16 +120,16 @@ pub(super) struct RawRoute {
     /// Passes without a credential.
     #[serde(default)]
     pub public: bool,
-    /// Must be there.
+    /// Request headers that must be there.
     #[serde(default)]
     #[schemars(with = "Vec<HeaderName>")]
     pub headers: Vec<Spanned<String>>,
     /// `X-App-Type` is required and one of these.
     #[schemars(length(min = 1))]
     pub app_types: Option<Spanned<Vec<Spanned<String>>>>,
-    /// Where it goes.
+    /// Where it goes; to the realm's upstream unless written.
     pub upstream: Option<Spanned<String>>,
-    /// Longest body.
+    /// Longest body; that of `server.limits` unless written.
     pub body_size: Option<Spanned<Size>>,
     /// Upstream time limits.
     pub timeouts: Option<RawTimeouts>,
@@ -140,7 +140,7 @@ pub(super) struct RawRoute {
     /// The upstream sees the path without the base.
     #[serde(default)]
     pub strip_base: bool,
-    /// `false` switches it off.
+    /// `false` switches it off. Default true.
     pub enabled: Option<bool>,
     /// The upstream sees `Authorization`.
     #[serde(default)]

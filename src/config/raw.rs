@@ -15,7 +15,7 @@ use super::value::{ByteRate, Period, SecretSource, ServerAddress, Size, TextSour
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawServer {
     /// Addresses for clients, plain HTTP. Default `["127.0.0.1:8080"]`.
-    #[schemars(with = "Option<Vec<Address>>")]
+    #[schemars(with = "Option<Vec<Address>>", length(min = 1))]
     pub listen: Option<Vec<Spanned<String>>>,
     /// Address of the admin listener. Default `"127.0.0.1:8081"`.
     #[schemars(with = "Option<Address>")]
@@ -102,6 +102,7 @@ pub(super) struct RawToken {
     /// Life of a token. Default `"20m"`.
     pub ttl: Option<Spanned<Period>>,
     /// Signing keys of at least 32 bytes: the first signs, all verify.
+    #[schemars(length(min = 1))]
     pub keys: Option<Spanned<Vec<Spanned<RawKey>>>>,
     /// Verified tokens that a node keeps. Default 262144.
     #[schemars(range(min = 1))]
@@ -199,7 +200,7 @@ pub(super) struct RawLockout {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "some keys are parsed before they are built")]
 pub(super) struct RawUpstream {
-    /// Where it runs.
+    /// Where it runs: `"host:port"`, or with a weight.
     #[schemars(length(min = 1))]
     pub servers: Spanned<Vec<Spanned<ServerAddress>>>,
     /// How a server is chosen. Default `"round_robin"`.
@@ -225,6 +226,7 @@ pub(super) struct RawUpstream {
 
 /// `upstreams.NAME.balance`
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawBalance {
     /// In turn, by weight.
@@ -237,6 +239,7 @@ pub(super) enum RawBalance {
 
 /// `upstreams.NAME.http`
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub(super) enum RawHttp {
     /// HTTP/1.1
     #[serde(rename = "1.1")]
@@ -319,7 +322,7 @@ pub(super) struct RawTimeouts {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPolicies {
-    /// Policy files.
+    /// The policy files in effect.
     #[schemars(length(min = 1))]
     pub include: Spanned<Vec<Spanned<String>>>,
     /// A second set, judged in shadow.
@@ -350,7 +353,7 @@ pub(super) struct RawReason {
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "parsed from the start; traces are not built yet")]
 pub(super) struct RawOtlp {
-    /// Of the collector.
+    /// Address of the collector.
     pub endpoint: String,
     /// Share of requests that is traced. Default 0.01.
     pub sample: Option<f64>,

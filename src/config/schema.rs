@@ -5,7 +5,9 @@
 //! each file is one type; tests hold it to the keys that the readers know. A schema cannot see across tables: names that must
 //! exist, quotas that nobody uses and the like stay `check`'s.
 
-pub mod polish;
+#[cfg(test)]
+pub(crate) mod judge;
+mod polish;
 pub mod texts;
 mod values;
 
@@ -126,4 +128,3 @@ pub fn of<T: JsonSchema>(name: &str) -> Value {
     schema.insert("title".to_owned(), format!("portcullis {name} file").into());
     schema.into()
 }
-

@@ -17,8 +17,8 @@ use super::proof::Proof;
 use super::records::{Credential, LastUsed, Records, User, Vocabulary, canonical_email};
 use super::wire::mark;
 use crate::config::block::Block;
-use crate::config::schema::texts::{Email, Id, KeyDigest, Moment, PasswordRecord};
 use crate::config::diag::{Faults, Source, suggest};
+use crate::config::schema::texts::{Email, Id, KeyDigest, Moment, PasswordRecord};
 use crate::policy::principal::{Account, Lineage, MAX_LEVELS, is_id};
 
 /// Reads the text of an accounts file. `None`, with every fault noted, when it has one.
@@ -72,6 +72,7 @@ struct RawAccount {
 
 /// `account.status`
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[schemars(inline)]
 #[serde(rename_all = "lowercase")]
 enum Status {
     /// May call.

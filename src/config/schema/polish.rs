@@ -14,6 +14,7 @@ pub fn polish(schema: &mut Schema) {
     drop_null(object);
     merge_choices(object);
     tell_default(object);
+    tell_choices(object);
     // `uint16` and the like; the bounds beside them say the same to everybody.
     if object.get("format").and_then(Value::as_str).is_some_and(|format| format != "date-time") {
         object.remove("format");
@@ -57,6 +58,15 @@ fn merge_choices(object: &mut Map<String, Value>) {
     object.insert("type".to_owned(), "string".into());
     object.insert("enum".to_owned(), values.into());
     object.insert("x-taplo".to_owned(), json!({ "docs": { "enumValues": told } }));
+}
+
+/// An editor that offers one of several shapes shows what stands at that shape.
+fn tell_choices(object: &mut Map<String, Value>) {
+    let Some(description) = object.get("description").cloned() else { return };
+    let Some(Value::Array(choices)) = object.get_mut("anyOf") else { return };
+    for choice in choices.iter_mut().filter_map(Value::as_object_mut).filter(|choice| !choice.contains_key("$ref")) {
+        choice.entry("description").or_insert_with(|| description.clone());
+    }
 }
 
 /// "… Default `\"20s\"`." at the end of a description is the default, for machines too.

@@ -105,7 +105,8 @@ fn method_and_pattern() -> Schema {
 /// The kinds are listed, so that an editor shows them; a role is any name.
 fn payer() -> Schema {
     let kinds = Per::KINDS.map(|(name, _)| Value::from(name));
-    json_schema!({ "type": "string", "anyOf": [{ "enum": kinds }, { "pattern": "^[A-Za-z0-9._~-]{1,64}$" }] })
+    let role = json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,64}$" });
+    json_schema!({ "anyOf": [{ "type": "string", "enum": kinds }, role] })
 }
 
 /// Tables by names of the operator's choice.
