@@ -2,7 +2,7 @@
 
 use super::method::Method;
 use super::method::MethodSet;
-use super::route::{Realm, Route};
+use super::route::{Networks, Realm, Route};
 use super::table::{Found, Parameters, RouteIndex};
 
 /// The place of a realm in its snapshot.
@@ -89,6 +89,12 @@ impl Snapshot {
     pub fn exchange_route(&mut self, realm: RealmIndex, index: RouteIndex, route: Route) -> Option<Route> {
         let place = self.realms.get_mut(usize::from(realm.0))?.routes.get_mut(index.0 as usize)?;
         Some(std::mem::replace(place, route))
+    }
+
+    /// Puts other limits of where roles may call from in a realm, and gives the ones before.
+    pub fn exchange_networks(&mut self, realm: RealmIndex, networks: Networks) -> Option<Networks> {
+        let place = &mut self.realms.get_mut(usize::from(realm.0))?.networks;
+        Some(std::mem::replace(place, networks))
     }
 
     /// Finds realm and route. The longest base owns a path; there is no fall-back to another realm.
