@@ -50,6 +50,7 @@ pub(super) fn route(name: &str, matches: &[&str]) -> Route {
 pub(super) fn realm(base: &str, routes: Vec<Route>) -> Realm {
     let mut realm = Realm {
         name: format!("realm{}", base.replace('/', "-")).into(),
+        location: Location { file: "policy.toml".into(), line: 1 },
         base: base.into(),
         roles: ROLES.map(Into::into).to_vec(),
         schemes: Schemes { basic: true, token: true },

@@ -1,11 +1,11 @@
-//! Mutants: a route with one of its rules changed, to ask whether any policy test would notice.
+//! Mutants: policies with one rule changed, to ask whether any policy test would notice.
 //!
-//! Made for `portcullis test --mutate`. A mutant never changes where a request leads, only what its route says of it, so
-//! it can take the route's place in a snapshot. Nothing here judges, or knows which mutants matter: `witness` finds
+//! Made for `portcullis test --mutate`. A mutant never changes where a request leads, only what its route or realm says of it,
+//! so what is changed can take the original's place in a snapshot. Nothing here judges, or knows which mutants matter: `witness` finds
 //! out by the ladder whether any request can tell a mutant from its original.
 
 use super::access::{RoleIndex, Scope};
-use super::route::{Destination, Realm, Route, UpstreamIndex};
+use super::route::{Destination, Location, Networks, Realm, Route, UpstreamIndex};
 use super::snapshot::{RealmIndex, Snapshot};
 use super::table::RouteIndex;
 
@@ -50,31 +50,75 @@ pub enum Edit {
     ForwardAuthorization,
     /// The upstream does not see it any more.
     KeepAuthorization,
+    /// A role may call from everywhere: the one edit of a realm.
+    AnyNetwork(RoleIndex),
 }
 
-/// A route with one rule changed.
+/// A route or realm with one rule changed.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// The realm of the route.
+    /// The realm.
     pub realm: RealmIndex,
-    /// The place of the route that it comes from.
-    pub route: RouteIndex,
+    /// Where the rule stands.
+    pub rule: Location,
     /// What is another.
     pub edit: Edit,
-    /// What takes the route's place.
-    pub changed: Route,
+    changed: Changed,
 }
 
-/// All mutants of all routes with rules of the operator's: the gateway's own have none. `upstreams` is how many there are.
+#[derive(Clone, Debug)]
+enum Changed {
+    Route(RouteIndex, Box<Route>),
+    Networks(Networks),
+}
+
+impl Mutant {
+    /// The route that is changed; `None` changes the realm.
+    #[must_use]
+    pub const fn route(&self) -> Option<RouteIndex> {
+        match &self.changed {
+            Changed::Route(index, _) => Some(*index),
+            Changed::Networks(_) => None,
+        }
+    }
+
+    /// Changes places with the original in the snapshot that it was made of; a second time, back.
+    pub fn change_places(&mut self, snapshot: &mut Snapshot) {
+        match &mut self.changed {
+            Changed::Route(index, route) => {
+                if let Some(other) = snapshot.exchange_route(self.realm, *index, Route::clone(route)) {
+                    **route = other;
+                }
+            }
+            Changed::Networks(networks) => {
+                if let Some(other) = snapshot.exchange_networks(self.realm, networks.clone()) {
+                    *networks = other;
+                }
+            }
+        }
+    }
+}
+
+/// All mutants of all realms and of all routes with rules of the operator's: the gateway's own have none. `upstreams` is how
+/// many there are.
 #[must_use]
 pub fn mutants(snapshot: &Snapshot, upstreams: usize) -> Vec<Mutant> {
     let mut all = Vec::new();
-    for (realm, place) in snapshot.realms().iter().zip(0u16..) {
+    for (realm, place) in snapshot.realms().iter().zip(0u16..).map(|(realm, place)| (realm, RealmIndex(place))) {
+        all.extend(realm.networks.iter().map(|(limited, _)| {
+            let others = realm.networks.iter().filter(|(role, _)| role != limited);
+            Mutant {
+                realm: place,
+                rule: realm.location.clone(),
+                edit: Edit::AnyNetwork(*limited),
+                changed: Changed::Networks(others.cloned().collect()),
+            }
+        }));
         for (route, index) in realm.routes.iter().zip(0u32..) {
             all.extend(edits(realm, route, upstreams).into_iter().map(|edit| Mutant {
-                realm: RealmIndex(place),
-                route: RouteIndex(index),
-                changed: edited(realm, route, &edit),
+                realm: place,
+                rule: route.location.clone(),
+                changed: Changed::Route(RouteIndex(index), Box::new(edited(realm, route, &edit))),
                 edit,
             }));
         }
@@ -144,6 +188,8 @@ fn edited(realm: &Realm, route: &Route, edit: &Edit) -> Route {
         Edit::Enable => changed.enabled = true,
         Edit::ForwardAuthorization => changed.forward_authorization = true,
         Edit::KeepAuthorization => changed.forward_authorization = false,
+        // Nothing of a route's.
+        Edit::AnyNetwork(_) => {}
     }
     changed
 }
@@ -167,6 +213,7 @@ impl Edit {
             Edit::Enable => "switch it on".to_owned(),
             Edit::ForwardAuthorization => "forward_authorization on".to_owned(),
             Edit::KeepAuthorization => "forward_authorization off".to_owned(),
+            Edit::AnyNetwork(role) => format!("role {} from any network", name(role)),
         }
     }
 }

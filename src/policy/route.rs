@@ -121,11 +121,16 @@ pub struct Route {
     pub forward_authorization: bool,
 }
 
+/// The networks that roles may call from, for those that may not call from everywhere.
+pub type Networks = Vec<(RoleIndex, Vec<IpNet>)>;
+
 /// One protection space: a base path, its roles, schemes and routes.
 #[derive(Clone, Debug)]
 pub struct Realm {
     /// Unique; the `aud` of its tokens and a metric label.
     pub name: Box<str>,
+    /// Where the operator wrote it.
+    pub location: Location,
     /// Without a trailing slash: `/ucaas/v1`, and the empty text for `/`.
     pub base: Box<str>,
     /// Highest first.
@@ -133,7 +138,7 @@ pub struct Realm {
     /// The schemes that it takes.
     pub schemes: Schemes,
     /// From where a role may call; empty: from anywhere.
-    pub networks: Vec<(RoleIndex, Vec<IpNet>)>,
+    pub networks: Networks,
     /// All quotas of the file.
     pub quotas: Vec<Quota>,
     /// What every request inside the base is charged to, before routing.
@@ -210,6 +215,7 @@ mod tests {
     fn a_base_owns_whole_segments_only() {
         let realm = |base: &str| Realm {
             name: "r".into(),
+            location: Location::default(),
             base: base.into(),
             roles: vec!["administrator".into()],
             schemes: Schemes::default(),

@@ -2,7 +2,7 @@
 
 use super::method::Method;
 use super::method::MethodSet;
-use super::route::{Realm, Route};
+use super::route::{Networks, Realm, Route};
 use super::table::{Found, Parameters, RouteIndex};
 use super::uri::parse_target;
 
@@ -97,6 +97,12 @@ impl Snapshot {
     pub fn owner(&self, target: &str) -> Option<&Realm> {
         let path = parse_target(target.as_bytes()).ok()?.path;
         self.realms.iter().find(|realm| realm.strip_base(path).is_some())
+    }
+
+    /// Puts other limits of where roles may call from in a realm, and gives the ones before.
+    pub fn exchange_networks(&mut self, realm: RealmIndex, networks: Networks) -> Option<Networks> {
+        let place = &mut self.realms.get_mut(usize::from(realm.0))?.networks;
+        Some(std::mem::replace(place, networks))
     }
 
     /// Finds realm and route. The longest base owns a path; there is no fall-back to another realm.

@@ -4,16 +4,11 @@
 //! and a mutant without one is no other policy at all. It judges nothing itself; both versions are rehearsed.
 //!
 //! The search is whole. What the ladder asks of a call is the caller's role, the class of the account named (its relation to
-//! the caller, and its role), and of each header whether it is there and good; every combination is tried, on a tree in
-//! which every role has accounts above, beside and below. Methods and patterns of one route are alike.
+//! the caller, and its role), whether the role may call from the client's network, and of each header whether it is there and
+//! good; every combination is tried, on a tree in which every role has accounts above, beside and below. Methods and patterns of one route are alike.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-
-use super::access::RoleIndex;
 use super::outcome::Outcome;
 use super::pattern::Segment;
-use super::principal::Account;
 use super::rehearsal::{Call, Tree, rehearse};
 use super::route::{Realm, Route, TargetRule, TargetSource};
 use super::snapshot::{RealmIndex, Snapshot, Spot};
@@ -43,10 +38,24 @@ pub struct Witness {
 /// How many calls more are tried for a better witness than the one at hand.
 const PATIENCE: usize = 300;
 
-/// Finds a call that `original` and `changed`, which differ in this route only, judge differently; best of all one that was
-/// refused and now passes. `None`: no test can tell them apart.
+/// Finds a call that `original` and `changed`, which differ in one rule of this route or, without one, of this realm,
+/// judge differently; best of all one that was refused and now passes. `None`: no test can tell them apart.
 #[must_use]
 pub fn witness(
+    original: &Snapshot,
+    changed: &Snapshot,
+    tree: &Tree,
+    realm: RealmIndex,
+    route: Option<RouteIndex>,
+) -> Option<Witness> {
+    if let Some(route) = route {
+        return on_route(original, changed, tree, realm, route);
+    }
+    let routes = (0u32..).map(RouteIndex).take(original.realm(realm)?.routes.len());
+    routes.into_iter().find_map(|route| on_route(original, changed, tree, realm, route))
+}
+
+fn on_route(
     original: &Snapshot,
     changed: &Snapshot,
     tree: &Tree,
@@ -144,17 +153,9 @@ fn call(
     if let (Some(TargetSource::Header(name)), Some(target)) = (rule.map(|rule| &rule.source), target) {
         call.headers.push((name.to_string(), target.to_owned()));
     }
-    if let Some(client) = caller.role.and_then(|role| admitted(realm, role)) {
-        call.client = client;
-    }
+    call.client = caller.client;
     call.caller.clone_from(&caller.account);
     call
-}
-
-/// An address that the role may call from, where not every one is.
-fn admitted(realm: &Realm, role: RoleIndex) -> Option<IpAddr> {
-    let (_, networks) = realm.networks.iter().find(|(limited, _)| *limited == role)?;
-    networks.first()?.hosts().next()
 }
 
 /// Path and query by the route's first pattern.
@@ -186,10 +187,4 @@ fn target_of(realm: &Realm, route: &Route, rule: Option<&TargetRule>, target: Op
         text.push_str(target);
     }
     text
-}
-
-/// The account of a caller with its name: `ROLE:ACCOUNT`.
-fn named(account: Arc<Account>, role: RoleIndex) -> Caller {
-    let name = format!("{}:{}", account.lineage.role(), account.lineage.id());
-    Caller { name, role: Some(role), account: Some(account) }
 }

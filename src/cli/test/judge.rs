@@ -13,13 +13,10 @@ use crate::policy::route::Destination;
 use crate::policy::snapshot::{RealmIndex, Snapshot, Spot};
 use crate::policy::table::RouteIndex;
 
-/// The place of a route in its snapshot.
-pub(super) type Place = (RealmIndex, RouteIndex);
-
 /// What came of one call.
 pub(super) struct Verdict {
     /// The route that it leads to.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<(RealmIndex, RouteIndex)>,
     /// How it differs from what the test expects.
     pub(super) difference: Option<Difference>,
 }
@@ -62,7 +59,9 @@ fn difference(config: &Config, expect: &Expectation, outcome: &Outcome) -> Optio
         (Expectation::Deny(expected), Outcome::Permitted { .. }) => {
             Some((expected.name().to_owned(), "a permit".to_owned()))
         }
-        (Expectation::Permit { .. }, Outcome::Denied(reason)) => Some(("a permit".to_owned(), reason.name().to_owned())),
+        (Expectation::Permit { .. }, Outcome::Denied(reason)) => {
+            Some(("a permit".to_owned(), reason.name().to_owned()))
+        }
         (Expectation::Permit { scope, upstream, forwarded }, Outcome::Permitted { scope: given, destination, .. }) => {
             let goes_to = upstream_name(config, *destination);
             let permit = |expected: &str, got: &str| Some((format!("a permit {expected}"), format!("one {got}")));

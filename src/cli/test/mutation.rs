@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Judged;
-use super::judge::{Place, judge, upstream_name};
+use super::judge::{judge, upstream_name};
 use crate::config::load::Config;
 use crate::policy::access::Scope;
 use crate::policy::mutants::{Mutant, mutants, wire_name};
 use crate::policy::outcome::{AUTHORIZATION, Outcome};
 use crate::policy::rehearsal::Tree;
 use crate::policy::route::{Destination, Location};
-use crate::policy::snapshot::Snapshot;
+use crate::policy::snapshot::{RealmIndex, Snapshot};
+use crate::policy::table::RouteIndex;
 use crate::policy::witness::{Witness, witness};
 
 /// What became of all mutants.
@@ -73,10 +74,11 @@ impl Mutation {
 /// Tries every mutant.
 pub(super) fn tried(config: &Config, calls: &[Judged<'_>]) -> Mutation {
     let start = Instant::now();
-    let mut by_route: HashMap<Place, Vec<&Judged<'_>>> = HashMap::new();
+    let mut concerned: HashMap<(RealmIndex, Option<RouteIndex>), Vec<&Judged<'_>>> = HashMap::new();
     for call in calls {
-        if let Some(place) = call.verdict.place {
-            by_route.entry(place).or_default().push(call);
+        if let Some((realm, route)) = call.verdict.place {
+            concerned.entry((realm, Some(route))).or_default().push(call);
+            concerned.entry((realm, None)).or_default().push(call);
         }
     }
     let mutants = mutants(&config.snapshot, config.settings.upstreams.len());
@@ -84,33 +86,34 @@ pub(super) fn tried(config: &Config, calls: &[Judged<'_>]) -> Mutation {
     let mut scratch = Snapshot::clone(&config.snapshot);
     let mut trials = Vec::with_capacity(mutants.len());
     for mutant in mutants {
-        let here = by_route.get(&(mutant.realm, mutant.route)).map_or(&[][..], Vec::as_slice);
-        trials.extend(trial(config, &mut scratch, mutant, here));
+        let calls = concerned.get(&(mutant.realm, mutant.route())).map_or(&[][..], Vec::as_slice);
+        trials.extend(trial(config, &mut scratch, mutant, calls));
         progress.inc(1);
     }
     progress.finish_and_clear();
     Mutation { trials, took: start.elapsed() }
 }
 
-fn trial(config: &Config, scratch: &mut Snapshot, mutant: Mutant, calls: &[&Judged<'_>]) -> Option<Trial> {
-    let Mutant { realm: place, route: index, edit, changed } = mutant;
+fn trial(config: &Config, scratch: &mut Snapshot, mut mutant: Mutant, calls: &[&Judged<'_>]) -> Option<Trial> {
+    let (place, route) = (mutant.realm, mutant.route());
     let realm = config.snapshot.realm(place)?;
-    let (route, rule) = (changed.name.clone(), changed.location.clone());
-    let words = edit.words(realm, |upstream| upstream_name(config, Destination::Upstream(upstream)));
-    let original = scratch.exchange_route(place, index, changed)?;
+    let name = route.and_then(|route| config.snapshot.route(place, route)).map_or(&realm.name, |route| &route.name);
+    let words = mutant.edit.words(realm, |upstream| upstream_name(config, Destination::Upstream(upstream)));
+    let name = format!("{name}: {words}");
+    mutant.change_places(scratch);
     let noticed = calls.iter().any(|call| judge(config, scratch, call.test, call.call).difference.is_some());
     let fate = if noticed {
         Fate::Noticed
     } else {
         let empty = Tree::default();
         let tree = config.trees.iter().find(|(name, _)| *name == realm.name).map_or(&empty, |(_, tree)| tree);
-        match witness(&config.snapshot, scratch, tree, place, index) {
+        match witness(&config.snapshot, scratch, tree, place, route) {
             Some(witness) => Fate::Survived(as_test(config, &realm.base, &witness)),
             None => Fate::Indistinct,
         }
     };
-    scratch.exchange_route(place, index, original);
-    Some(Trial { name: format!("{route}: {words}"), rule, fate })
+    mutant.change_places(scratch);
+    Some(Trial { name, rule: mutant.rule, fate })
 }
 
 /// A bar on standard error, and only for people.
