@@ -22,6 +22,7 @@ pub mod policy_file;
 pub mod rate;
 mod raw;
 pub mod secret;
+pub mod set;
 pub mod settings;
 pub mod spanned;
 pub mod value;

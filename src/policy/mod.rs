@@ -7,6 +7,7 @@
 pub mod access;
 pub mod credential;
 pub mod decision;
+pub mod difference;
 pub mod facts;
 pub mod ladder;
 pub mod method;
@@ -17,6 +18,7 @@ pub mod reach;
 pub mod rehearsal;
 pub mod route;
 pub mod snapshot;
+pub mod space;
 pub mod table;
 pub mod target;
 pub mod told;
