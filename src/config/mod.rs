@@ -23,6 +23,7 @@ pub mod rate;
 mod raw;
 pub mod schema;
 pub mod secret;
+pub mod set;
 pub mod settings;
 pub mod spanned;
 pub mod value;

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod credential;
 pub mod decision;
+pub mod difference;
 pub mod facts;
 pub mod ladder;
 pub mod left_behind;
@@ -21,6 +22,7 @@ pub mod rehearsal;
 pub mod route;
 pub mod second_opinion;
 pub mod snapshot;
+pub mod space;
 pub mod table;
 pub mod target;
 pub mod told;

@@ -121,6 +121,19 @@ pub struct Route {
     pub forward_authorization: bool,
 }
 
+impl Route {
+    /// The fields that the policy judges by; an upstream must see what was judged.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        let target = self.target.as_ref().and_then(|rule| match &rule.source {
+            TargetSource::Header(name) => Some(&**name),
+            TargetSource::Path(_) | TargetSource::Query { .. } => None,
+        });
+        let app_type = (!self.app_types.is_empty()).then_some("x-app-type");
+        let authorization = self.forward_authorization.then_some("authorization");
+        self.headers.iter().map(|name| &**name).chain(target).chain(app_type).chain(authorization)
+    }
+}
+
 /// The networks that roles may call from, for those that may not call from everywhere.
 pub type Networks = Vec<(RoleIndex, Vec<IpNet>)>;
 
