@@ -10,7 +10,20 @@ use super::{Pair, Side};
 
 /// Whether routes of these realms that are equal decide alike. Their quotas' limits are told once for the realm.
 pub(super) fn realms_alike(old: &Realm, new: &Realm) -> bool {
-    let Realm { name, base, roles, schemes: _, networks, quotas: _, charged: _, routes: _, table: _ } = old;
+    let Realm {
+        name,
+        location: _,
+        base,
+        roles,
+        schemes: _,
+        networks,
+        // Compared by name where a route leads to one.
+        upstreams: _,
+        quotas: _,
+        charged: _,
+        routes: _,
+        table: _,
+    } = old;
     (name, base, roles, networks) == (&new.name, &new.base, &new.roles, &new.networks)
 }
 
