@@ -2,7 +2,7 @@
 //!
 //! The storage of one shard of `table`, which guards it. A bucket's tag says in which line it belongs; where that is full,
 //! it is in the next that was not. Nothing is taken out but by laying all lines anew, so a free place ends a search. What a
-//! number stands for is not known here, but that a bucket is forgotten once it has passed.
+//! bucket's number stands for is not known here.
 
 use std::mem;
 use std::sync::atomic::AtomicU64;
@@ -49,19 +49,29 @@ impl Lines {
         self.put(tag, tat);
     }
 
-    /// Forgets the buckets whose time has come, and memory that is not needed any more. Gives how many those were, and
-    /// the earliest time among the others.
-    pub(super) fn forget(&mut self, now: u64) -> (usize, u64) {
-        let tats = self.lines.iter_mut().flat_map(|line| &mut line.0).map(|bucket| *bucket.tat.get_mut());
-        // A free place is one whose time has come, too.
-        let stay = tats.filter(|tat| *tat > now);
-        let (kept, earliest) = stay.fold((0, u64::MAX), |(kept, earliest), tat| (kept + 1, earliest.min(tat)));
-        let (forgotten, has) = (self.held - kept, self.lines.len());
-        let needed = if most_in(has) > 4 * kept { lines_for(2 * kept) } else { has };
-        if forgotten > 0 || needed < has {
-            self.lay(needed, |tat| tat > now);
+    pub(super) const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Forgets the buckets whose time has come, where those are so many or more, and memory that is not needed then.
+    /// Gives how many it forgot, and the earliest time among those that are left.
+    pub(super) fn forget(&mut self, now: u64, fewest: usize) -> (usize, u64) {
+        let buckets = self.lines.iter_mut().flat_map(|line| &mut line.0).filter(|bucket| bucket.tag != FREE);
+        let (mut kept, mut earliest, mut earliest_kept) = (0, u64::MAX, u64::MAX);
+        for tat in buckets.map(|bucket| *bucket.tat.get_mut()) {
+            earliest = earliest.min(tat);
+            if tat > now {
+                kept += 1;
+                earliest_kept = earliest_kept.min(tat);
+            }
         }
-        (forgotten, earliest)
+        let forgotten = self.held - kept;
+        if forgotten < fewest.max(1) {
+            return (0, earliest);
+        }
+        let has = self.lines.len();
+        self.lay(if most_in(has) > 4 * kept { lines_for(2 * kept) } else { has }, |tat| tat > now);
+        (forgotten, earliest_kept)
     }
 
     /// Lays so many lines, with the buckets that stay.

@@ -97,7 +97,7 @@ impl Table {
             }
         }
         // Who asks first makes the room that the taking would make.
-        if self.forget(&mut shard.write(), now) > 0 { 0 } else { self.read_overflow(key) }
+        if self.forget(&mut shard.write(), now, 1) > 0 { 0 } else { self.read_overflow(key) }
     }
 
     fn read_overflow(&self, key: Key) -> u64 {
@@ -147,7 +147,7 @@ impl Table {
         if let Some(bucket) = buckets.find(key) {
             return Some(spend(bucket, change));
         }
-        let has_room = self.reserve() || (self.forget(&mut buckets, now) > 0 && self.reserve());
+        let has_room = self.reserve() || (self.forget(&mut buckets, now, 1) > 0 && self.reserve());
         has_room.then(|| self.insert(&mut buckets, key, change))
     }
 
@@ -180,12 +180,12 @@ impl Table {
         self.held.fetch_update(Relaxed, Relaxed, |held| (held < self.room).then_some(held + 1)).is_ok()
     }
 
-    /// Forgets the shard's buckets that are full again; gives how many those were.
-    fn forget(&self, buckets: &mut Buckets, now: u64) -> usize {
+    /// Forgets the shard's buckets that are full again, where those are so many; gives how many it forgot.
+    fn forget(&self, buckets: &mut Buckets, now: u64, fewest: usize) -> usize {
         if buckets.earliest > now {
             return 0;
         }
-        let (forgotten, earliest) = buckets.lines.forget(now);
+        let (forgotten, earliest) = buckets.lines.forget(now, fewest);
         buckets.earliest = earliest;
         self.held.fetch_sub(forgotten, Relaxed);
         forgotten
@@ -206,9 +206,13 @@ impl Table {
         self.latest.fetch_max(now, Relaxed);
         for shard in shards {
             // Often there is nothing to forget, and nobody has to be kept out.
-            if shard.read().earliest <= now {
-                self.forget(&mut shard.write(), now);
+            if shard.read().earliest > now {
+                continue;
             }
+            let mut buckets = shard.write();
+            // For a few it is not worth the work of laying the others anew.
+            let fewest = buckets.lines.held() / 8;
+            self.forget(&mut buckets, now, fewest);
         }
     }
 
