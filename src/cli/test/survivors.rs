@@ -275,6 +275,26 @@ fn what_makes_no_difference_to_any_call_is_not_counted() {
 }
 
 #[test]
+fn the_shipped_policies_and_the_example_notice_every_mutant() {
+    let policies = [
+        ("ucaas.toml", include_str!("../../../policies/ucaas.toml"), 450),
+        ("cpaas.toml", include_str!("../../../policies/cpaas.toml"), 40),
+        ("nested-quotas.toml", include_str!("../../../policies/nested-quotas.toml"), 35),
+    ];
+    for (name, policy, least) in policies {
+        let gateway = "[upstreams.meeting]\nservers = [\"127.0.0.1:1\"]\n[upstreams.provisioning]\n\
+                       servers = [\"127.0.0.1:2\"]\n[policies]\ninclude = [\"p.toml\"]\n";
+        let files = [("gateway.toml", gateway.to_owned()), ("p.toml", policy.to_owned())];
+        let config = load(Path::new("gateway.toml"), &InMemory(files.into())).config.unwrap();
+        let findings = find(&config, &TestArgs { min_coverage: Some(100), ..args() });
+        let mutation = mutation(&findings);
+        let survivors: Vec<&str> = mutation.survivors().map(|(trial, _)| trial.name.as_str()).collect();
+        assert_eq!(survivors, Vec::<&str>::new(), "{name}");
+        assert!(findings.good() && mutation.noticed() >= least, "{name}: {}", mutation.noticed());
+    }
+}
+
+#[test]
 fn mutants_wait_for_the_tests_to_pass() {
     let config = config(&blocks(["as = \"low:lo-1\"\ncall = \"GET /open\"\nexpect = \"role_forbidden\""]));
     let findings = find(&config, &args());
