@@ -72,8 +72,8 @@ fn matrix(realm: &Realm, routes: &[&Route], config: &Config, out: &mut dyn Write
 fn columns(realm: &Realm, left: usize, longest: usize) -> Option<Vec<usize>> {
     let cuts = [(usize::MAX, longest), (usize::MAX, PATHS), (NARROWEST, PATHS)];
     cuts.into_iter().find_map(|(widest, paths)| {
-        let width = |role: &Box<str>| role.chars().count().clamp(NARROWEST, widest);
-        let widths: Vec<usize> = realm.roles.iter().map(width).collect();
+        let width = |role: &str| role.chars().count().clamp(NARROWEST, widest);
+        let widths: Vec<usize> = realm.roles.iter().map(|role| width(role)).collect();
         let names: BTreeSet<String> = realm.roles.iter().zip(&widths).map(|(role, width)| cut(role, *width)).collect();
         let fits = widths.iter().map(|width| width + 1).sum::<usize>() + paths <= left;
         (fits && names.len() == realm.roles.len()).then_some(widths)

@@ -164,7 +164,7 @@ fn blocks<'t>(tests: impl IntoIterator<Item = &'t str>) -> String {
 }
 
 fn mutation<'f>(findings: &'f Findings<'_>) -> &'f Mutation {
-    for call in findings.failed() {
+    if let Some(call) = findings.failed().next() {
         let difference = call.verdict.difference.as_ref().unwrap();
         panic!("{}: {}, got {}", call.test.location, difference.expected, difference.got);
     }
