@@ -31,6 +31,7 @@ mod observe;
 mod outage;
 mod outage_network;
 mod outage_server;
+mod policy_tests;
 mod quota;
 mod quota_evasion;
 mod quota_failover;
