@@ -122,7 +122,7 @@ impl<'i> Block<'i> {
                 Some(Block { source, lines, table, span })
             }
             _ => {
-                faults.fault(&self.source, span, format!("{label} has to be a table"), "");
+                faults.fault(&self.source, span, format!("{label} has to be a table"), "write { key = value, … }");
                 None
             }
         }

@@ -14,7 +14,7 @@ use super::compile_charges::Payer;
 use super::compile_quota::Quotas;
 use super::compile_route::{Defaults, Places};
 use super::contradictions::refuse_contradictions;
-use super::diag::{Faults, Source, suggest};
+use super::diag::{Faults, Severity, Source, suggest};
 use super::gateway_file::network;
 use super::overlaps;
 use super::policy_file::{PolicyTest, RawFixture, RawLogin, RawQuota, RawRealm, RawRoute, RawTest};
@@ -86,7 +86,9 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
     };
     let quotas = root.take_named("quota", faults);
     let login = root.take_table("login", faults);
+    let before = faults.count(Severity::Fault);
     let routes = root.take_tables("route", faults);
+    let unlisted = faults.count(Severity::Fault) > before;
     let fixture = root.take_table("fixture", faults);
     let tests = root.take_tables("test", faults);
     root.refuse_rest(TOP, faults);
@@ -103,7 +105,7 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
     let charged = compiler.charged(&defaults.quotas, &Payer::Realm, &realm, faults);
     defaults.address_quota = charged.per_address;
     realm.charged = charged.indexes;
-    if routes.is_empty() {
+    if routes.is_empty() && !unlisted {
         faults.fault(
             source,
             realm_span.clone(),
