@@ -74,7 +74,11 @@ impl Compiler<'_> {
         names
     }
 
-    pub(super) fn app_types(&self, types: Option<&Spanned<Vec<Spanned<String>>>>, faults: &mut Faults) -> Vec<Box<str>> {
+    pub(super) fn app_types(
+        &self,
+        types: Option<&Spanned<Vec<Spanned<String>>>>,
+        faults: &mut Faults,
+    ) -> Vec<Box<str>> {
         let Some(types) = types else { return Vec::new() };
         if types.get_ref().is_empty() {
             let hint = "leave it out where X-App-Type does not matter";
@@ -85,7 +89,12 @@ impl Compiler<'_> {
                 let message = format!("`{}` is no token, so no request could match", name.get_ref());
                 faults.fault(self.source, name.span(), message, "letters and digits, as in \"vc\"");
             } else if types.get_ref().iter().take(place).any(|earlier| earlier.get_ref() == name.get_ref()) {
-                faults.fault(self.source, name.span(), format!("app type `{}` stands twice", name.get_ref()), "drop one");
+                faults.fault(
+                    self.source,
+                    name.span(),
+                    format!("app type `{}` stands twice", name.get_ref()),
+                    "drop one",
+                );
             }
         }
         types.get_ref().iter().map(|name| name.get_ref().as_str().into()).collect()

@@ -188,9 +188,8 @@ impl Reader<'_> {
         let header_timeout = period(raw.header_timeout, default.header_timeout);
         let body_timeout = period(raw.body_timeout, default.body_timeout);
         let idle_timeout = period(raw.idle_timeout, default.idle_timeout);
-        let mut size = |key, value, default, (least, most)| {
-            Bounds { key, default, least, most }.size(self.source, value, faults)
-        };
+        let mut size =
+            |key, value, default, (least, most)| Bounds { key, default, least, most }.size(self.source, value, faults);
         // The carrier's parser has bounds of its own above these.
         let (head, target) = (default.head_size as u64, default.target_size as u64);
         let head_size = size("head_size", raw.head_size, head, (256, 512 << 10)) as usize;

@@ -56,13 +56,7 @@ struct Overlaps<'r> {
 
 /// Notes patterns that never get a request, and warns of methods that are hidden. A test that expects
 /// `method_not_allowed` on such a path says that it is meant.
-pub(super) fn judge(
-    source: &Arc<Source>,
-    realm: &Realm,
-    places: &[Places],
-    tests: &[PolicyTest],
-    faults: &mut Faults,
-) {
+pub(super) fn judge(source: &Arc<Source>, realm: &Realm, places: &[Places], tests: &[PolicyTest], faults: &mut Faults) {
     let overlaps = Overlaps::of(realm, places);
     let never = overlaps.refuse_unreachable(source, faults);
     let meant = meant(realm, tests);

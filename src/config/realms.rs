@@ -29,7 +29,12 @@ pub(super) fn judge(set: &[Compiled], whole: bool, faults: &mut Faults) {
     }
 }
 
-fn refuse_twins(source: &Arc<Source>, file: &CompiledFile, earlier: (&Arc<Source>, &CompiledFile), faults: &mut Faults) {
+fn refuse_twins(
+    source: &Arc<Source>,
+    file: &CompiledFile,
+    earlier: (&Arc<Source>, &CompiledFile),
+    faults: &mut Faults,
+) {
     let (realm, other, (name, base)) = (&file.realm, &earlier.1.realm, &file.named);
     if other.name == realm.name {
         let message = format!("realm `{}` stands in {} already", realm.name, earlier.0.name);
@@ -97,10 +102,7 @@ fn refuse_impossible_scopes(source: &Arc<Source>, file: &CompiledFile, set: &[Co
 }
 
 /// The scopes that a target is judged by on every request of the route.
-fn judged_scopes<'p>(
-    route: &'p Route,
-    places: &'p Places,
-) -> impl Iterator<Item = (usize, Scope, Range<usize>)> + 'p {
+fn judged_scopes<'p>(route: &'p Route, places: &'p Places) -> impl Iterator<Item = (usize, Scope, Range<usize>)> + 'p {
     let judged = route.target.as_ref().is_some_and(|target| match &target.source {
         TargetSource::Path(_) | TargetSource::Header(_) => true,
         TargetSource::Query { optional, .. } => !optional,

@@ -95,7 +95,11 @@ mod tests {
     #[test]
     fn a_wrong_kind_is_told_without_the_value() {
         for (serde, ours, hint) in [
-            ("invalid type: integer `5`, expected a string", "a text is expected, not a number", "write it in quotes: \"…\""),
+            (
+                "invalid type: integer `5`, expected a string",
+                "a text is expected, not a number",
+                "write it in quotes: \"…\"",
+            ),
             (
                 "invalid type: string \"hunter2, expected a\", expected a sequence",
                 "a list is expected, not a text",
