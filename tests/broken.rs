@@ -197,7 +197,7 @@ error: role `clerk` stands twice, so it would outrank itself
  --> gateway.toml:2:30
   |
 2 | keys = [{ id = "k", secret = "********************************" }]
-  |                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
   |
   = help: use { env = "NAME" } or { file = "/path" }
 
