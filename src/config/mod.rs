@@ -25,10 +25,13 @@ pub mod policy_file;
 pub mod rate;
 mod raw;
 mod realms;
+pub mod schema;
 pub mod secret;
+pub mod set;
 pub mod settings;
 pub mod spanned;
 pub mod value;
+pub mod watched;
 mod wording;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::load::{Files, Loading, load};
 
 mod quotas;
 mod quotas_compiled;
+mod schemas;
 mod services;
 mod whole;
 
@@ -26,7 +27,9 @@ const ROUTE: &str = "[[route]]\nname = \"one\"\nmatch = \"GET /one\"\nallow = [\
 
 fn read(gateway: &str, policy: &str) -> Loading {
     let files = [("gateway.toml", gateway), ("p.toml", policy)].map(|(name, text)| (name, text.to_owned()));
-    load(Path::new("gateway.toml"), &InMemory(files.into()))
+    let loading = load(Path::new("gateway.toml"), &InMemory(files.into()));
+    schemas::refuse_nothing_good(gateway, policy, &loading);
+    loading
 }
 
 fn findings(loading: &Loading) -> Vec<String> {
