@@ -154,7 +154,8 @@ impl Faults {
         message: String,
         hint: Hint,
     ) {
-        self.0.push(Fault { severity, source: source.cloned(), span, message, hint: hint.0 });
+        let hint = hint.0.map(clipped);
+        self.0.push(Fault { severity, source: source.cloned(), span, message: clipped(message), hint });
     }
 
     /// Takes another reader's findings over.
@@ -202,6 +203,15 @@ impl Faults {
     }
 }
 
+/// A finding repeats what is wrong, which may be as long as the file.
+fn clipped(text: String) -> String {
+    const LONGEST: usize = 600;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 /// A remedy; an empty text is none.
 pub struct Hint(Option<String>);
 
@@ -230,7 +240,8 @@ pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
     if nearest <= (length / 3).max(1) && nearest < length {
         return format!("did you mean `{candidate}`?");
     }
-    let list = |names: &mut dyn Iterator<Item = &str>| names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let list =
+        |names: &mut dyn Iterator<Item = &str>| names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if known.len() <= MOST_LISTED {
         format!("known: {}", list(&mut known.iter().copied()))
     } else {

@@ -27,6 +27,9 @@ pub(super) fn of(message: &str) -> (String, String) {
         let (least, most) = bounds(expected).unwrap_or_default();
         return (format!("`{number}` is not {least} to {most}"), String::new());
     }
+    if message == "wanted string or table" {
+        return ("one of several names is expected".to_owned(), "write it in quotes: \"…\"".to_owned());
+    }
     let (what, hint) = message.split_once(" — ").unwrap_or((message, ""));
     (what.to_owned(), hint.to_owned())
 }
@@ -54,6 +57,7 @@ fn kind(expected: &str) -> (String, &'static str) {
         "a string" => ("a text", "write it in quotes: \"…\""),
         "a boolean" => ("`true` or `false`", "without quotes"),
         "f64" => ("a number", "without quotes"),
+        "a TOML datetime" => ("a time", "write 2027-01-01T00:00:00Z, without quotes"),
         "a sequence" => ("a list", "write [ … ], around a single one too"),
         _ if expected.starts_with("struct ") => ("a table", "write { key = value, … }"),
         other => (other, ""),
@@ -91,7 +95,11 @@ mod tests {
     #[test]
     fn a_wrong_kind_is_told_without_the_value() {
         for (serde, ours, hint) in [
-            ("invalid type: integer `5`, expected a string", "a text is expected, not a number", "write it in quotes: \"…\""),
+            (
+                "invalid type: integer `5`, expected a string",
+                "a text is expected, not a number",
+                "write it in quotes: \"…\"",
+            ),
             (
                 "invalid type: string \"hunter2, expected a\", expected a sequence",
                 "a list is expected, not a text",
