@@ -10,6 +10,7 @@ pub mod reload;
 mod reply;
 mod started_anew;
 mod state;
+pub mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

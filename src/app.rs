@@ -7,7 +7,7 @@ mod small_server;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,10 +24,12 @@ use tokio::sync::mpsc;
 
 use self::signals::{Signals, close_log};
 use self::small_server::{Bounds, SmallServer};
-use crate::admin::reload::{NewAccounts, Reloader, live};
+use crate::admin::reload::{InEffect, NewAccounts, Origin, Reloader, live};
+use crate::admin::watch::follow_files;
 use crate::admin::{Admin, Stage};
 use crate::config::load::Config;
 use crate::config::settings::{self, DirectorySource, Settings};
+use crate::config::watched::Watched;
 use crate::directory::file::{self, Followed};
 use crate::directory::records::Records;
 use crate::directory::{Directory, Surroundings};
@@ -72,10 +74,9 @@ pub struct App {
     store: Arc<Store>,
     directory: Arc<Directory>,
     accounts: Option<Followed>,
-    settings: Settings,
-    files: Vec<String>,
-    /// Where the settings came from, if they can be read again.
-    path: Option<PathBuf>,
+    in_effect: InEffect,
+    /// Where it came from, if it can be read again.
+    origin: Option<Origin>,
     log_guard: AccessLogGuard,
     extras: Vec<(String, SocketAddr, Arc<dyn ServeHttp + Send + Sync>)>,
 }
@@ -100,7 +101,7 @@ impl App {
         let lockout = Arc::new(Lockout::new(Arc::clone(&store), settings.lockout, Arc::clone(&metrics)));
         store.listen(Arc::clone(&lockout) as _);
         let gateway = Gateway {
-            live: ArcSwap::from_pointee(live(&metrics, &config)),
+            live: ArcSwap::from_pointee(live(&metrics, &config, Upstreams::new(&settings.upstreams, &metrics))),
             resolver: Resolver::new(
                 Arc::clone(&directory),
                 sessions,
@@ -111,22 +112,21 @@ impl App {
             ),
             limits: Arc::new(Limits::new(Arc::clone(&store)).measured(&metrics)),
             passwords: Passwords::new(settings.server.threads / 2).map_err(|error| part(&error))?,
-            upstreams: Upstreams::new(&settings.upstreams, &metrics),
             metrics,
             access_log,
             bounds: settings.limits,
             trusted_proxies: settings.server.trusted_proxies.clone(),
         };
         let gateway = Arc::new(gateway);
-        let Config { settings, files, .. } = config;
-        let (path, extras) = (None, Vec::new());
-        Ok(Self { gateway, store, directory, accounts, settings, files, path, log_guard, extras })
+        let in_effect = InEffect::of(&config, accounts.as_ref());
+        let (origin, extras) = (None, Vec::new());
+        Ok(Self { gateway, store, directory, accounts, in_effect, origin, log_guard, extras })
     }
 
-    /// Lets SIGHUP and `POST /reload` read this `gateway.toml` again.
+    /// Lets SIGHUP, `POST /reload` and a change of a file have the files read again.
     #[must_use]
-    pub fn reloading_from(mut self, path: &Path) -> Self {
-        self.path = Some(path.to_owned());
+    pub fn reloading_from(mut self, path: &Path, watched: Vec<Watched>) -> Self {
+        self.origin = Some(Origin { path: path.to_owned(), watched });
         self
     }
 
@@ -146,7 +146,7 @@ impl App {
     /// # Errors
     /// The address that cannot be listened on.
     pub fn try_ports(&self) -> Result<(), StartError> {
-        let server = &self.settings.server;
+        let server = &self.in_effect.settings.server;
         let listen = server.listen.iter().map(|address| (*address, "server.listen"));
         let mut held = Vec::new();
         for (address, key) in listen.chain([(server.admin, "server.admin")]) {
@@ -162,9 +162,9 @@ impl App {
     /// What stands in the way, a port in use above all.
     pub fn run(self) -> Result<(), StartError> {
         self.try_ports()?;
-        let server = &self.settings.server;
+        let server = self.in_effect.settings.server.clone();
         count_panics(&self.gateway);
-        let mut pingora = Server::new_with_opt_and_conf(None, carrier_conf(server));
+        let mut pingora = Server::new_with_opt_and_conf(None, carrier_conf(&server));
         pingora.bootstrap();
         let carrier = http_proxy(&pingora.configuration, Carrier(Arc::clone(&self.gateway)));
         let edge = Edge::new(Arc::clone(&self.gateway), carrier);
@@ -179,8 +179,8 @@ impl App {
         let reloader = Arc::new(Reloader::new(
             Arc::clone(&self.gateway),
             Arc::clone(&self.directory),
-            (self.path, self.files),
-            self.settings.clone(),
+            self.origin,
+            self.in_effect,
             new_accounts,
         ));
         let admin = Admin {
@@ -207,6 +207,7 @@ impl App {
                 directory,
                 accounts,
                 reloaded: tokio::sync::Mutex::new(reloaded),
+                reloader: Arc::clone(&reloader),
                 listen: server.listen.clone(),
                 stage: Arc::clone(&stage),
             },
@@ -285,6 +286,7 @@ struct Background {
     accounts: Option<Followed>,
     /// Accounts that a reload read.
     reloaded: tokio::sync::Mutex<mpsc::Receiver<NewAccounts>>,
+    reloader: Arc<Reloader>,
     listen: Vec<SocketAddr>,
     stage: Arc<Stage>,
 }
@@ -325,11 +327,12 @@ impl BackgroundService for Background {
             let _ = shutdown.wait_for(|stop| *stop).await;
         };
         let endless = async {
-            let lookups = self.gateway.upstreams.keep_looked_up();
+            let lookups = Upstreams::keep_looked_up(|| self.gateway.live.load().upstreams.clone());
             tokio::join!(
                 self.await_listeners(),
                 self.store.run(std::future::pending()),
                 self.follow_accounts(),
+                follow_files(&self.reloader),
                 self.directory.watch(),
                 self.gateway.resolver.lockout().run(),
                 self.gateway.limits.run(),

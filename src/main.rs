@@ -37,7 +37,8 @@ fn main() -> ExitCode {
 fn run(verb: &Verb) -> Result<Exit, Stop> {
     let app = match verb {
         Verb::Serve(args) => {
-            let loaded = report::read_all(&args.config.config).map_err(|faults| {
+            let (loaded, watched) = report::read_watched(&args.config.config);
+            let loaded = loaded.map_err(|faults| {
                 let stop = report::stop(&faults);
                 Stop { message: format!("not started: {}", stop.message), ..stop }
             })?;
@@ -46,7 +47,7 @@ fn run(verb: &Verb) -> Result<Exit, Stop> {
                 tracing::warn!("{warning}");
             }
             let app = App::build(loaded.config, loaded.records, loaded.followed).map_err(Stop::failed)?;
-            app.reloading_from(&args.config.config)
+            app.reloading_from(&args.config.config, watched)
         }
         Verb::Demo(args) => {
             start_log("warn");

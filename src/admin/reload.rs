@@ -1,36 +1,40 @@
 //! Reload: all files are read again, and taken over whole or not at all.
 //!
-//! Asked for by `POST /reload` and by SIGHUP. What needs a restart is refused by name; everything else is swapped while
-//! requests go on, each of which sees one snapshot. The accounts are handed to the task that follows their file, so that
-//! two readers never overtake each other.
+//! Asked for by `POST /reload`, by SIGHUP, and by [`super::watch`] when a file has changed. What needs a restart is refused
+//! by name; everything else is swapped while requests go on, each of which sees one snapshot. One reload runs at a time, on
+//! a thread of its own; whoever asks meanwhile waits and has the files read once more. The reading and the swap are in
+//! [`take_over`].
+
+mod take_over;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::{mem, thread};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::Response;
 use serde::Serialize;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+pub use self::take_over::live;
 use super::Admin;
 use super::reply::{Refusal, json_ok};
-use super::started_anew::{StartedAnew, started_anew};
-use crate::cli::report::{Loaded, read_all, rows};
+use super::started_anew::StartedAnew;
+use crate::cli::report::rows;
 use crate::config::diag::Faults;
 use crate::config::load::Config;
 use crate::config::secret::Secret;
-use crate::config::settings::{RANDOM_KEY, ReasonOverride, Settings, cold_difference};
+use crate::config::settings::Settings;
+use crate::config::watched::{Version, Watched};
 use crate::directory::Directory;
 use crate::directory::file::Followed;
-use crate::directory::https::NewSecrets;
 use crate::directory::records::Records;
-use crate::problem::registry::{Override, Registry};
+use crate::identity::password::step_back;
 use crate::proxy::Gateway;
 use crate::proxy::exchange::Live;
-use crate::proxy::shadow::Shadow;
 use crate::telemetry::access_log::timestamp;
-use crate::telemetry::metrics::Metrics;
 
 /// Accounts that a reload read, for the task that follows their file.
 pub struct NewAccounts {
@@ -50,11 +54,57 @@ pub struct ReadFiles {
     pub at: String,
 }
 
+/// Where a gateway was started from.
+pub struct Origin {
+    /// `gateway.toml`.
+    pub path: PathBuf,
+    /// All files that were read at start, secrets and certificates among them.
+    pub watched: Vec<Watched>,
+}
+
+/// Whatever the files said that is in effect, but for the policies themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InEffect {
+    /// The settings.
+    pub settings: Settings,
+    /// `gateway.toml` and the policy files, by name.
+    pub names: Vec<String>,
+    /// The revision of what is judged in shadow, and the share of its disagreements that is logged.
+    candidate: Option<(Box<str>, f64)>,
+    /// What stood in the accounts file.
+    accounts: Option<Version>,
+}
+
+impl InEffect {
+    /// Of a configuration, with the accounts that it names.
+    #[must_use]
+    pub fn of(config: &Config, accounts: Option<&Followed>) -> Self {
+        let candidate = config.candidate.as_ref();
+        Self {
+            settings: config.settings.clone(),
+            names: config.files.clone(),
+            candidate: candidate.map(|candidate| (candidate.snapshot.revision().into(), candidate.sample)),
+            accounts: accounts.map(|followed| followed.version.clone()),
+        }
+    }
+}
+
+/// Who wants the files read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Somebody who waits for an answer or looks for it in the log.
+    ByOperator,
+    /// The watch over the files. What is known already is not told again.
+    ByChange,
+}
+
 /// What a reload took over; the body of its answer.
 #[derive(Debug, Serialize)]
 pub struct Applied {
     /// The policies in effect.
     pub revision: String,
+    /// Whether anything is otherwise than before.
+    pub changed: bool,
     /// Quotas that it changed, and of which nothing is spent any more therefore.
     pub quotas_started_anew: Vec<StartedAnew>,
 }
@@ -81,25 +131,39 @@ pub struct Reloader {
     /// `gateway.toml`; `None` where the settings come from no file.
     path: Option<PathBuf>,
     accounts: mpsc::Sender<NewAccounts>,
-    /// Those in effect; held throughout a reload, so that there is one at a time.
-    settings: Mutex<Settings>,
+    /// Held throughout a reload, so that there is one at a time.
+    state: Mutex<State>,
     admin_token: ArcSwapOption<Secret>,
     files: ArcSwap<ReadFiles>,
+    /// What was read last, whether it was taken over or not.
+    watched: ArcSwap<Vec<Watched>>,
+    /// What no new request gets any more. Kept until no old one has it either, so that none of them has to free it.
+    retired: std::sync::Mutex<Vec<Arc<Live>>>,
+}
+
+struct State {
+    in_effect: InEffect,
+    /// The faults that were told last; none while all is well.
+    told: Vec<String>,
 }
 
 impl Reloader {
-    /// From what the gateway was started with. `path` is its `gateway.toml`.
+    /// From what the gateway was started with. Without an origin there is nothing to read again.
     #[must_use]
     pub fn new(
         gateway: Arc<Gateway>,
         directory: Arc<Directory>,
-        (path, names): (Option<PathBuf>, Vec<String>),
-        settings: Settings,
+        origin: Option<Origin>,
+        in_effect: InEffect,
         accounts: mpsc::Sender<NewAccounts>,
     ) -> Self {
-        let admin_token = ArcSwapOption::from_pointee(settings.server.admin_token.clone());
-        let files = ArcSwap::from_pointee(ReadFiles { names, at: timestamp() });
-        Self { gateway, directory, path, accounts, settings: Mutex::new(settings), admin_token, files }
+        let admin_token = ArcSwapOption::from_pointee(in_effect.settings.server.admin_token.clone());
+        let files = ArcSwap::from_pointee(ReadFiles { names: in_effect.names.clone(), at: timestamp() });
+        let (path, watched) = origin.map(|origin| (origin.path, origin.watched)).unzip();
+        let watched = ArcSwap::from_pointee(watched.unwrap_or_default());
+        let state = Mutex::new(State { in_effect, told: Vec::new() });
+        let retired = std::sync::Mutex::default();
+        Self { gateway, directory, path, accounts, state, admin_token, files, watched, retired }
     }
 
     /// The admin token in effect.
@@ -114,120 +178,109 @@ impl Reloader {
         self.files.load_full()
     }
 
+    /// All files that were read last, as they were then.
+    #[must_use]
+    pub fn watched(&self) -> Arc<Vec<Watched>> {
+        self.watched.load_full()
+    }
+
+    /// Whether the files say something else than what is in effect, and could not be taken over.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.gateway.metrics.policy_stale.get() != 0
+    }
+
     /// Reads everything again and takes it over.
     ///
     /// # Errors
     /// Why nothing has changed.
-    pub async fn reload(self: &Arc<Self>) -> Result<Applied, NotReloaded> {
-        let own = Arc::clone(self);
-        // On a task of its own: whoever asked may go away, and must not leave half of it behind.
-        let outcome = tokio::spawn(async move { own.read_and_apply().await }).await;
-        let outcome = outcome.unwrap_or_else(|_| Err(NotReloaded::because("failed", "the reload failed", "")));
+    pub async fn reload(self: &Arc<Self>, asked: Asked) -> Result<Applied, NotReloaded> {
+        let (own, runtime) = (Arc::clone(self), Handle::current());
+        let (answer, outcome) = oneshot::channel();
+        // On a thread of its own: thousands of routes are compiled, bound and freed there, and requests go before. Whoever
+        // asked may go away, and does not leave half of it behind.
+        let started = thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            step_back("reloads");
+            let outcome = runtime.block_on(own.run(asked));
+            own.drop_retired();
+            let _ = answer.send(outcome);
+        });
+        let outcome = match started {
+            Ok(_) => outcome.await.ok(),
+            Err(_) => None,
+        };
+        outcome.unwrap_or_else(|| {
+            tracing::error!("everything kept as it was: the reload failed");
+            self.gateway.metrics.policy_reloads.with_label_values(&["failed"]).inc();
+            Err(NotReloaded::because("failed", "the reload failed", "its log says where"))
+        })
+    }
+
+    async fn run(&self, asked: Asked) -> Result<Applied, NotReloaded> {
         let metrics = &self.gateway.metrics;
-        let result = outcome.as_ref().map_or_else(|refused| refused.result, |_| "applied");
+        let Some(path) = self.path.as_deref() else {
+            metrics.policy_reloads.with_label_values(&["failed"]).inc();
+            let hint = "only `portcullis serve` reads them again";
+            return Err(NotReloaded::because("failed", "this gateway was started without files", hint));
+        };
+        let mut state = self.state.lock().await;
+        let outcome = self.take_over(path, &mut state.in_effect).await;
+        let result = match &outcome {
+            Ok(Applied { changed: true, .. }) => "applied",
+            Ok(Applied { changed: false, .. }) => "unchanged",
+            Err(refused) => refused.result,
+        };
         metrics.policy_reloads.with_label_values(&[result]).inc();
         metrics.policy_stale.set(i64::from(outcome.is_err()));
         match &outcome {
             Ok(applied) => {
-                tracing::info!("reloaded: policies of revision {}", applied.revision);
-                for StartedAnew { quota, was, now } in &applied.quotas_started_anew {
-                    tracing::info!("quota {quota} starts anew: {was} → {now}");
-                }
+                let was_told = !mem::take(&mut state.told).is_empty();
+                tell(applied, asked == Asked::ByOperator || was_told);
             }
             Err(refused) => {
-                tracing::error!("everything kept as it was: the files were not taken over");
-                for finding in refused.faults.iter() {
-                    tracing::error!("{finding}");
+                let findings: Vec<String> = refused.faults.iter().map(ToString::to_string).collect();
+                if asked == Asked::ByOperator || findings != state.told {
+                    tracing::error!("everything kept as it was: the files were not taken over");
+                    findings.iter().for_each(|finding| tracing::error!("{finding}"));
                 }
+                state.told = findings;
             }
         }
         outcome
     }
 
-    async fn read_and_apply(&self) -> Result<Applied, NotReloaded> {
-        let Some(path) = self.path.clone() else {
-            let hint = "only `portcullis serve` reads them again";
-            return Err(NotReloaded::because("failed", "this gateway was started without files", hint));
-        };
-        let mut settings = self.settings.lock().await;
-        let read = tokio::task::spawn_blocking(move || read_all(&path)).await;
-        let read = read.map_err(|_| NotReloaded::because("failed", "the reading of the files failed", ""))?;
-        let Loaded { config, records, followed, warnings } =
-            read.map_err(|faults| NotReloaded { faults, result: "faults" })?;
-        if let Some(key) = cold_difference(&settings, &config.settings) {
-            let message = format!("`gateway.toml` changes {key}");
-            return Err(NotReloaded::because("cold", message, "restart the gateway, or put the old value back"));
-        }
-        let secrets = self.new_secrets(&settings, &config.settings)?;
-        if followed.is_some() && records.is_empty() && !self.directory.is_empty() {
-            let hint = "stop the gateway to begin anew";
-            return Err(NotReloaded::because("faults", "the accounts file holds no account any more", hint));
-        }
-        for warning in warnings.iter() {
-            tracing::warn!("{warning}");
-        }
-        if let Some(followed) = followed {
-            let (done, in_effect) = oneshot::channel();
-            // Nobody is there any more when the process is about to end.
-            if self.accounts.send(NewAccounts { followed, records, done }).await.is_ok() {
-                let _ = in_effect.await;
+    /// Frees what no request uses any more. It may take a while, and so is done on no thread that drives connections.
+    pub fn drop_retired(&self) {
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody can get hold of one anew, so whoever is alone with it stays alone.
+        let unused: Vec<_> = retired.extract_if(.., |live| Arc::strong_count(live) == 1).collect();
+        drop(retired);
+        if !unused.is_empty() {
+            let freeing = move || drop(unused);
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(freeing)),
+                Err(_) => freeing(),
             }
         }
-        if let Some(secrets) = secrets {
-            self.directory.replace_secrets(secrets);
-        }
-        Ok(self.apply(&mut settings, config))
-    }
-
-    /// Token and certificates of the directory's calls, if they are others than before.
-    fn new_secrets(&self, old: &Settings, new: &Settings) -> Result<Option<NewSecrets>, NotReloaded> {
-        if old.directory.source == new.directory.source {
-            return Ok(None);
-        }
-        let hint = "put the old files back, or mend the new ones";
-        let prepared = self.directory.prepare_calls(&new.directory.source);
-        prepared.map_err(|error| NotReloaded::because("faults", error.to_string(), hint))
-    }
-
-    fn apply(&self, settings: &mut Settings, mut config: Config) -> Applied {
-        let is_random = |settings: &Settings| settings.token.keys.iter().any(|(id, _)| id.starts_with(RANDOM_KEY));
-        if is_random(settings) && is_random(&config.settings) {
-            // Every reading makes a key; the one that running sessions are signed with stays.
-            config.settings.token.keys.clone_from(&settings.token.keys);
-        } else if settings.token.keys != config.settings.token.keys {
-            self.gateway.resolver.replace_token_keys(&config.settings.token.keys);
-        }
-        if settings.directory.peppers != config.settings.directory.peppers {
-            self.directory.replace_peppers(&config.settings.directory.peppers);
-        }
-        self.gateway.resolver.lockout().configure(config.settings.lockout);
-        self.admin_token.store(config.settings.server.admin_token.clone().map(Arc::new));
-        let revision = config.snapshot.revision().to_owned();
-        self.files.store(Arc::new(ReadFiles { names: config.files.clone(), at: timestamp() }));
-        let quotas_started_anew = started_anew(&self.gateway.live.load().snapshot, &config.snapshot);
-        self.gateway.live.store(Arc::new(live(&self.gateway.metrics, &config)));
-        *settings = config.settings;
-        Applied { revision, quotas_started_anew }
     }
 }
 
-/// What requests are judged by, from the files.
-#[must_use]
-pub fn live(metrics: &Arc<Metrics>, config: &Config) -> Live {
-    let reasons = config.settings.reasons.iter().cloned().map(|(reason, change)| {
-        let ReasonOverride { status, result, msg, desc } = change;
-        (reason, Override { status, result, msg, desc })
-    });
-    let registry = Registry::with(reasons);
-    let shadow = config.candidate.as_ref();
-    let shadow = shadow.map(|candidate| Shadow { snapshot: Arc::clone(&candidate.snapshot), sample: candidate.sample });
-    Live::bind(metrics, Arc::clone(&config.snapshot), registry, shadow)
+fn tell(applied: &Applied, in_full: bool) {
+    let Applied { revision, changed, quotas_started_anew } = applied;
+    if *changed {
+        tracing::info!("reloaded: policies of revision {revision}");
+    } else if in_full {
+        tracing::info!("nothing changed: the files say what is in effect, revision {revision}");
+    }
+    for StartedAnew { quota, was, now } in quotas_started_anew {
+        tracing::info!("quota {quota} starts anew: {was} → {now}");
+    }
 }
 
 impl Admin {
     /// `POST /reload`
     pub(super) async fn reload(&self) -> Result<Response<Vec<u8>>, Refusal> {
-        match self.reloader.reload().await {
+        match self.reloader.reload(Asked::ByOperator).await {
             Ok(applied) => Ok(json_ok(&applied)),
             Err(refused) => Err(Refusal::Reload(json!(rows(&refused.faults)))),
         }

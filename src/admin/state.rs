@@ -43,7 +43,8 @@ impl Stage {
 }
 
 impl Admin {
-    /// 503 before the first contact with the store and while draining; an outage afterwards only degrades.
+    /// 503 before the first contact with the store and while draining; an outage afterwards only degrades, and so do files
+    /// that could not be taken over.
     pub(super) fn ready(&self) -> Response<Vec<u8>> {
         let mut degraded = Vec::new();
         if !self.store.is_up() {
@@ -54,6 +55,9 @@ impl Admin {
         }
         if !self.gateway.resolver.directory().is_up() {
             degraded.push("directory");
+        }
+        if self.reloader.is_stale() {
+            degraded.push("stale policy");
         }
         let waits_for = self.stage.waits_for(&self.store);
         let mut body = json!({ "ready": waits_for.is_none(), "degraded": degraded, "warnings": self.warnings() });
@@ -106,6 +110,7 @@ impl Admin {
         let read = self.reloader.files();
         json_ok(&json!({
             "revision": live.snapshot.revision(), "files": read.names, "loaded_at": read.at,
+            "candidate": live.shadow.as_ref().map(|shadow| shadow.snapshot.revision()),
         }))
     }
 }

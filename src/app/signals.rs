@@ -10,7 +10,7 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Stage;
-use crate::admin::reload::Reloader;
+use crate::admin::reload::{Asked, Reloader};
 use crate::limits::Limits;
 use crate::proxy::Gateway;
 use crate::telemetry::access_log::AccessLogGuard;
@@ -45,7 +45,7 @@ impl ShutdownSignalWatch for Signals {
                 _ = hangup.recv() => {
                     let reloader = Arc::clone(&self.reloader);
                     // Not awaited, so that the other signals are heard meanwhile; it logs its outcome itself.
-                    tokio::spawn(async move { reloader.reload().await });
+                    tokio::spawn(async move { reloader.reload(Asked::ByOperator).await });
                 }
                 _ = quit.recv() => tracing::warn!("SIGQUIT: upgrade has no effect yet"),
             }

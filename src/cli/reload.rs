@@ -13,10 +13,11 @@ use super::args::{Format, ReloadArgs};
 use super::remote::{PATIENCE, Remote};
 use super::{Done, Exit, Stop};
 
-/// The answer of a gateway that took its files over.
+/// The answer of a gateway whose files are in effect.
 #[derive(Deserialize)]
 struct InEffect {
     revision: String,
+    changed: bool,
     quotas_started_anew: Vec<StartedAnew>,
 }
 
@@ -42,11 +43,12 @@ pub fn run(args: &ReloadArgs, out: &mut dyn Write) -> Done {
     let remote = Remote::new(&args.remote, PATIENCE)?;
     let answer = remote.change(Method::POST, "/reload", None, &json!({}))?;
     if answer.status != REFUSED {
-        let (InEffect { revision, quotas_started_anew }, body) = answer.ok()?;
+        let (InEffect { revision, changed, quotas_started_anew }, body) = answer.ok()?;
         match args.format {
             Format::Json => writeln!(out, "{body:#}")?,
             Format::Text => {
-                writeln!(out, "in effect: revision {revision}")?;
+                let news = if changed { "in effect" } else { "nothing changed" };
+                writeln!(out, "{news}: revision {revision}")?;
                 for StartedAnew { quota, was, now } in &quotas_started_anew {
                     writeln!(out, "quota {quota} starts anew: {was} → {now}")?;
                 }

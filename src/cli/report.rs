@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Exit, Stop};
 use crate::config::diag::{Fault, Faults, Severity};
 use crate::config::load::{Config, Disk, Loading, load};
+use crate::config::watched::{Noted, Watched};
 use crate::directory::file::{self, Followed};
 use crate::directory::records::{Records, Vocabulary};
 
@@ -31,7 +32,17 @@ pub struct Loaded {
 /// # Errors
 /// All findings, when one is a fault.
 pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
-    let Loading { config, accounts, mut faults } = load(path, &Disk { secrets: true });
+    read_watched(path).0
+}
+
+/// The same, and the files that it depends on, as they were before they were read. The accounts file is one of them only
+/// with a fault: otherwise it is followed for itself.
+#[must_use]
+pub fn read_watched(path: &Path) -> (Result<Loaded, Faults>, Vec<Watched>) {
+    let disk = Disk { secrets: true };
+    let noted = Noted::new(&disk);
+    let Loading { config, accounts, mut faults } = load(path, &noted);
+    let mut watched = noted.into_seen();
     let known = config.as_ref().map(vocabulary).unwrap_or_default();
     let (mut records, mut followed) = (Some(Records::default()), None);
     if let Some((path, place)) = accounts {
@@ -42,9 +53,12 @@ pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
     }
     match (config, records) {
         (Some(config), Some(records)) if !faults.any_fault() => {
-            Ok(Loaded { config, records, followed, warnings: faults })
+            (Ok(Loaded { config, records, followed, warnings: faults }), watched)
         }
-        _ => Err(faults),
+        _ => {
+            watched.extend(followed.map(|Followed { path, version, .. }| Watched { path, version }));
+            (Err(faults), watched)
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::policy::access::{MAX_ROLES, RoleIndex};
 use crate::policy::credential::Schemes;
 use crate::policy::pattern::Pattern;
 use crate::policy::rehearsal::Tree;
-use crate::policy::route::{Realm, Route};
+use crate::policy::route::{Location, Realm, Route};
 use crate::policy::table::RouteTable;
 
 /// What one policy file compiles to.
@@ -123,6 +123,7 @@ fn read_alone<'i, T: DeserializeOwned>(blocks: impl IntoIterator<Item = Block<'i
 impl Compiler<'_> {
     fn realm(&self, block: Block<'_>, faults: &mut Faults) -> Option<(Realm, Defaults)> {
         block.warn_without_effect("realm", &["cors"], faults);
+        let location = Location { file: self.source.name.as_str().into(), line: block.line() };
         let raw: RawRealm = block.read(faults)?;
         self.label(&raw.name, "a realm's name", faults);
         let base = self.base(&raw.base, faults)?;
@@ -130,6 +131,7 @@ impl Compiler<'_> {
         let schemes = self.schemes(&raw.schemes, faults);
         let mut realm = Realm {
             name: raw.name.get_ref().as_str().into(),
+            location,
             base,
             roles,
             schemes,
@@ -137,6 +139,7 @@ impl Compiler<'_> {
             quotas: Vec::new(),
             charged: Vec::new(),
             routes: Vec::new(),
+            upstreams: self.around.upstreams.iter().map(|upstream| upstream.name.as_str().into()).collect(),
             table: RouteTable::default(),
         };
         for (role, networks) in raw.networks.0 {

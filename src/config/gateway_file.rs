@@ -13,6 +13,7 @@ use super::spanned::Spanned;
 use super::block::Block;
 use super::diag::{Faults, Source, suggest};
 use super::gateway_bounds::Bounds;
+use super::load::Files;
 use super::raw::{RawLimits, RawLockout, RawOtlp, RawPolicies, RawServer, RawServerTls, RawTimeouts};
 use super::secret::Secret;
 use super::settings::{Limits, Lockout, Server, Settings, beside, is_loopback};
@@ -44,9 +45,9 @@ pub(super) const SECTIONS: &[&str] =
     &["server", "token", "store", "directory", "lockout", "upstreams", "policies", "reasons", "otlp"];
 
 /// Reads the whole file. `None` when a fault leaves nothing to go on with.
-pub(super) fn read(source: &Arc<Source>, secrets: bool, faults: &mut Faults) -> Option<GatewayFile> {
+pub(super) fn read(source: &Arc<Source>, files: &dyn Files, faults: &mut Faults) -> Option<GatewayFile> {
     let mut root = Block::parse(source, faults)?;
-    let reader = Reader { source, secrets };
+    let reader = Reader { source, secrets: files.reads_secrets(), files };
     let (server, limits) = reader.server(root.take_table("server", faults), faults);
     let (store, in_memory) = reader.store(root.take_table("store", faults), faults);
     let token = reader.token(root.take_table("token", faults), store.redis.is_some(), faults);
@@ -71,6 +72,8 @@ pub(super) struct Reader<'s> {
     pub source: &'s Arc<Source>,
     /// Whether secrets are read; what stands for one otherwise is never used.
     pub secrets: bool,
+    /// Told of secrets and certificates before they are read.
+    pub files: &'s dyn Files,
 }
 
 impl Reader<'_> {
@@ -257,6 +260,9 @@ impl Reader<'_> {
     pub(super) fn secret(&self, source: &Spanned<SecretSource>, faults: &mut Faults) -> Option<Secret> {
         if !self.secrets {
             return Some(Secret::new(*b"not read, since no gateway starts"));
+        }
+        if let SecretSource::File(path) = source.get_ref() {
+            self.files.about_to_read(&self.folder().join(path));
         }
         Secret::read(source.get_ref(), self.folder())
             .map_err(|(message, hint)| faults.fault(self.source, source.span(), message, hint))

@@ -59,6 +59,7 @@ impl Reader<'_> {
             return None;
         }
         let whole = self.folder().join(path.get_ref());
+        self.files.about_to_read(&whole);
         let read = std::fs::read(&whole);
         read.map_err(|error| {
             let message = format!("cannot read `{}`: {error}", whole.display());

@@ -52,6 +52,9 @@ pub trait Files {
     /// Why it cannot be read.
     fn read(&self, path: &Path) -> Result<String, String>;
 
+    /// Told of each secret and certificate before it is read; these are read from the disk, whatever the source.
+    fn about_to_read(&self, _path: &Path) {}
+
     /// Whether secrets are read too. Only a gateway needs them; a look at policies or accounts does not.
     fn reads_secrets(&self) -> bool {
         true
@@ -113,7 +116,7 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
         );
     });
     let source = Arc::new(Source { name: path.display().to_string(), text: without_mark(text.ok()?) });
-    let gateway = gateway_file::read(&source, files.reads_secrets(), faults)?;
+    let gateway = gateway_file::read(&source, files, faults)?;
     loading.accounts = gateway.accounts.map(|(path, span)| (path, Place { source: Arc::clone(&source), span }));
     let mut hash = Sha256::new();
     for upstream in &gateway.settings.upstreams {

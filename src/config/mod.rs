@@ -23,9 +23,12 @@ pub mod rate;
 mod raw;
 pub mod schema;
 pub mod secret;
+pub mod set;
 pub mod settings;
 pub mod spanned;
 pub mod value;
+pub mod watched;
+mod wording;
 
 #[cfg(test)]
 mod tests;

@@ -181,6 +181,13 @@ pub(super) struct RawTest {
     pub scope: Option<Spanned<String>>,
     /// The upstream that the permit must go to.
     pub upstream: Option<Spanned<String>>,
+    /// What the upstream must get of the identity headers: `{ "X-Auth-Scope" = "below", "X-Auth-Target" = "" }`. Each header
+    /// named has exactly this value; `""`: it is not sent; `"*"`: it is, with whatever value. Besides `X-Auth-…`,
+    /// `Authorization` may be named (`""` or `"*"`): unless it is, a permit must leave the client's own behind.
+    #[serde(default)]
+    pub forwarded: Listed<String>,
+    /// The address that the call comes from; loopback unless written.
+    pub client: Option<Spanned<String>>,
 }
 
 /// One `[[test]]`, compiled.
@@ -205,7 +212,20 @@ pub enum Expectation {
         scope: Option<Scope>,
         /// The upstream's name.
         upstream: Option<String>,
+        /// What the upstream gets, by names of `policy::outcome::TOLD_APART`.
+        forwarded: Vec<(&'static str, Wanted)>,
     },
     /// This denial.
     Deny(Reason),
+}
+
+/// What a policy test wants of a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// It is not sent.
+    Nothing,
+    /// It is sent.
+    Anything,
+    /// It is sent with this value.
+    Exactly(String),
 }

@@ -5,12 +5,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::records::{Records, Vocabulary};
 use super::{Directory, reading};
 use crate::config::diag::{Faults, Severity, Source};
 use crate::config::load::Place;
+use crate::config::watched::Version;
 
 /// How often the file is looked at.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -49,24 +50,6 @@ pub fn read(path: &Path, place: Option<&Place>, known: &Vocabulary) -> Reading {
     let source = Arc::new(Source { name: path.display().to_string(), text });
     let records = reading::parse(&source, known, &mut faults);
     Reading { records, faults, version }
-}
-
-/// What tells one content of a file from another without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version(Option<(SystemTime, (i64, i64), u64, u64)>);
-
-impl Version {
-    /// Modification and change time, length and inode; `None` for a file that is not there.
-    #[must_use]
-    pub fn of(path: &Path) -> Self {
-        use std::os::unix::fs::MetadataExt as _;
-        let meta = std::fs::metadata(path).ok();
-        Self(
-            meta.and_then(|meta| {
-                Some((meta.modified().ok()?, (meta.ctime(), meta.ctime_nsec()), meta.len(), meta.ino()))
-            }),
-        )
-    }
 }
 
 /// A file to be followed.

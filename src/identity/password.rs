@@ -133,7 +133,7 @@ const IDLE: Duration = Duration::from_secs(10);
 
 /// A thread of the pool.
 fn work_off(work: &Work) {
-    step_back();
+    step_back("password checks");
     while let Some(Job { password, hash, answer, permit }) = work.next() {
         let mut memory = lock(&work.memory).pop().unwrap_or_default();
         // Without an answer the caller learns that the check failed; the thread goes on.
@@ -149,12 +149,12 @@ fn work_off(work: &Work) {
     }
 }
 
-/// Gives this thread a low priority, and not the lowest: on a machine that is busy all over, logins have to get a tenth of a
-/// core still. Nice values are per thread on Linux, and lowering one's own needs no right.
-fn step_back() {
+/// Gives this thread a low priority, and not the lowest: on a machine that is busy all over, what it does has to get a tenth
+/// of a core still. Nice values are per thread on Linux, and lowering one's own needs no right.
+pub(crate) fn step_back(what: &str) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), LOW_PRIORITY) {
-        tracing::warn!("password checks run at the priority of requests: {error}");
+        tracing::warn!("{what} run at the priority of requests: {error}");
     }
 }
 

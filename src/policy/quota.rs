@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::principal::Principal;
-use super::route::{Destination, Location, Realm, Route, UpstreamIndex};
+use super::route::{Destination, Location, Realm, Route};
 
 /// The place of a quota in its realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,18 +142,19 @@ pub enum Subject<'a> {
     Realm,
     /// A route, by its name.
     Route(&'a str),
-    /// An upstream, by its place in the settings.
-    Upstream(UpstreamIndex),
+    /// An upstream, by its name: its place may be another after a reload.
+    Upstream(&'a str),
 }
 
 impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Subject::Account(text) | Subject::Login(text) | Subject::Route(text) => f.write_str(text),
+            Subject::Account(text) | Subject::Login(text) | Subject::Route(text) | Subject::Upstream(text) => {
+                f.write_str(text)
+            }
             Subject::Network(IpAddr::V4(address)) => write!(f, "{address}"),
             Subject::Network(IpAddr::V6(address)) => write!(f, "{address}/64"),
             Subject::Realm => f.write_str("*"),
-            Subject::Upstream(UpstreamIndex(index)) => write!(f, "{index}"),
         }
     }
 }
@@ -269,7 +270,7 @@ impl<'a> Charged<'a> {
             Per::Realm => Some(Subject::Realm),
             Per::Route => self.route.map(|route| Subject::Route(&route.name)),
             Per::Upstream => match self.route?.destination {
-                Destination::Upstream(index) => Some(Subject::Upstream(index)),
+                Destination::Upstream(index) => self.realm.upstream(index).map(Subject::Upstream),
                 Destination::Login | Destination::Logout => None,
             },
             Per::Ancestor(role) => lineage?.nearest(role).map(Subject::Account),

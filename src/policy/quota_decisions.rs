@@ -289,7 +289,7 @@ fn what_is_malformed_or_lies_in_no_realm_is_charged_to_nobody() {
 fn every_spelling_of_a_call_and_every_credential_is_charged_to_the_same() {
     let first = Asked::new("root/res/cus/usr", "GET /api/things", TOKEN);
     let due = first.charges(Stage::Permitted);
-    assert_eq!(due, ["principal=usr", "reseller=res", "customer=cus", "route=things", "upstream=0"]);
+    assert_eq!(due, ["principal=usr", "reseller=res", "customer=cus", "route=things", "upstream=upstream"]);
     for (line, headers) in [
         ("HEAD /api/things", TOKEN),
         ("POST /api/things", TOKEN),
@@ -312,8 +312,8 @@ fn every_spelling_of_a_call_and_every_credential_is_charged_to_the_same() {
 #[test]
 fn an_ancestor_is_the_nearest_of_its_role_and_without_one_nothing_is_charged() {
     let permitted = |path: &str| Asked::new(path, "GET /api/things", TOKEN).charges(Stage::Permitted);
-    assert_eq!(permitted("root"), ["principal=root", "route=things", "upstream=0"]);
-    assert_eq!(permitted("root/res"), ["principal=res", "reseller=res", "route=things", "upstream=0"]);
+    assert_eq!(permitted("root"), ["principal=root", "route=things", "upstream=upstream"]);
+    assert_eq!(permitted("root/res"), ["principal=res", "reseller=res", "route=things", "upstream=upstream"]);
     let two = [("root", "administrator"), ("far", "reseller"), ("near", "reseller"), ("usr", "user")];
     let account = Account { lineage: Lineage::new(two).unwrap(), suspended: false, password_mark: 0 };
     let mut asked = Asked::new("root", "GET /api/things", TOKEN);
@@ -354,7 +354,7 @@ fn an_address_is_one_in_either_form_and_64_bits_of_ipv6() {
 fn a_public_route_is_charged_to_nobody_whatever_is_presented() {
     for headers in [&[][..], TOKEN, BASIC] {
         let asked = Asked::new("root/res/cus", "GET /api/public", headers);
-        assert_eq!(asked.charges(Stage::Permitted), ["route=public", "upstream=0"]);
+        assert_eq!(asked.charges(Stage::Permitted), ["route=public", "upstream=upstream"]);
         assert_eq!(asked.questions(), ["arrival", "permitted"]);
     }
 }

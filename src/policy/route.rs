@@ -4,6 +4,7 @@
 //! a request needs is resolved to an index or a value here; names are kept for logs and metrics.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -120,11 +121,29 @@ pub struct Route {
     pub forward_authorization: bool,
 }
 
+impl Route {
+    /// The fields that the policy judges by; an upstream must see what was judged.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        let target = self.target.as_ref().and_then(|rule| match &rule.source {
+            TargetSource::Header(name) => Some(&**name),
+            TargetSource::Path(_) | TargetSource::Query { .. } => None,
+        });
+        let app_type = (!self.app_types.is_empty()).then_some("x-app-type");
+        let authorization = self.forward_authorization.then_some("authorization");
+        self.headers.iter().map(|name| &**name).chain(target).chain(app_type).chain(authorization)
+    }
+}
+
+/// The networks that roles may call from, for those that may not call from everywhere.
+pub type Networks = Vec<(RoleIndex, Vec<IpNet>)>;
+
 /// One protection space: a base path, its roles, schemes and routes.
 #[derive(Clone, Debug)]
 pub struct Realm {
     /// Unique; the `aud` of its tokens and a metric label.
     pub name: Box<str>,
+    /// Where the operator wrote it.
+    pub location: Location,
     /// Without a trailing slash: `/ucaas/v1`, and the empty text for `/`.
     pub base: Box<str>,
     /// Highest first.
@@ -132,13 +151,15 @@ pub struct Realm {
     /// The schemes that it takes.
     pub schemes: Schemes,
     /// From where a role may call; empty: from anywhere.
-    pub networks: Vec<(RoleIndex, Vec<IpNet>)>,
+    pub networks: Networks,
     /// All quotas of the file.
     pub quotas: Vec<Quota>,
     /// What every request inside the base is charged to, before routing.
     pub charged: Vec<QuotaIndex>,
     /// In the order of the file, the gateway's own last.
     pub routes: Vec<Route>,
+    /// The names of all upstreams, by their places.
+    pub upstreams: Arc<[Box<str>]>,
     /// Path → route.
     pub table: RouteTable,
 }
@@ -149,6 +170,12 @@ impl Realm {
     pub fn role(&self, name: &str) -> Option<RoleIndex> {
         let index = self.roles.iter().position(|role| &**role == name)?;
         u8::try_from(index).ok().map(RoleIndex)
+    }
+
+    /// An upstream's name.
+    #[must_use]
+    pub fn upstream(&self, index: UpstreamIndex) -> Option<&str> {
+        self.upstreams.get(usize::from(index.0)).map(|name| &**name)
     }
 
     /// A quota by its place.
@@ -201,6 +228,7 @@ mod tests {
     fn a_base_owns_whole_segments_only() {
         let realm = |base: &str| Realm {
             name: "r".into(),
+            location: Location::default(),
             base: base.into(),
             roles: vec!["administrator".into()],
             schemes: Schemes::default(),
@@ -208,6 +236,7 @@ mod tests {
             quotas: Vec::new(),
             charged: Vec::new(),
             routes: Vec::new(),
+            upstreams: [].into(),
             table: RouteTable::default(),
         };
         assert_eq!(realm("/ucaas/v1").strip_base("/ucaas/v1/users"), Some("/users"));

@@ -14,7 +14,7 @@ use super::Gateway;
 use super::exchange::Exchange;
 use super::{forward, respond};
 use crate::policy::facts::Body;
-use crate::policy::route::{Destination, Route, UpstreamIndex};
+use crate::policy::route::{Destination, Route};
 use crate::policy::uri::parse_target;
 use crate::problem::envelope::Problem;
 use crate::reason::Reason;
@@ -22,11 +22,11 @@ use crate::upstream::Upstream;
 
 impl Gateway {
     /// The route that a permitted request takes, and its upstream.
-    fn route<'e>(&'e self, exchange: &'e Exchange) -> Option<(&'e Route, UpstreamIndex, &'e Upstream)> {
+    fn route<'e>(&self, exchange: &'e Exchange) -> Option<(&'e Route, &'e Upstream)> {
         let permit = exchange.permit.as_ref()?;
         let route = exchange.live.snapshot.route(permit.realm(), permit.route())?;
         match permit.destination() {
-            Destination::Upstream(index) => Some((route, index, self.upstreams.find(index)?)),
+            Destination::Upstream(index) => Some((route, exchange.live.upstreams.find(index)?)),
             Destination::Login | Destination::Logout => None,
         }
     }
@@ -50,10 +50,10 @@ impl Gateway {
 
     /// The server of the next try.
     pub(super) fn peer(&self, exchange: &mut Exchange) -> pingora::Result<Box<HttpPeer>> {
-        let Some((route, index, upstream)) = self.route(exchange) else {
+        let Some((route, upstream)) = self.route(exchange) else {
             return Err(Error::explain(ErrorType::InternalError, "no permit to forward by"));
         };
-        let chosen = forward::peer(route, index, upstream);
+        let chosen = forward::peer(route, upstream);
         if exchange.upstream.tries > 0 {
             upstream.record_retry();
         }
@@ -76,7 +76,7 @@ impl Gateway {
 
     /// Whether another server, or the same one, may be tried.
     pub(super) fn may_try_again(&self, exchange: &Exchange) -> bool {
-        self.route(exchange).is_some_and(|(_, _, upstream)| exchange.upstream.tries <= upstream.retries)
+        self.route(exchange).is_some_and(|(_, upstream)| exchange.upstream.tries <= upstream.retries)
     }
 
     /// Changes the head that leaves: a copy of the one that arrived.
@@ -187,7 +187,7 @@ impl Gateway {
 
     /// Counts the upstream's part, once a request.
     pub(super) fn finish_upstream(&self, exchange: &Exchange) {
-        let (Some(started), Some((_, _, upstream))) = (exchange.upstream.started, self.route(exchange)) else { return };
+        let (Some(started), Some((_, upstream))) = (exchange.upstream.started, self.route(exchange)) else { return };
         upstream.record(exchange.upstream.status, exchange.upstream.took.unwrap_or_else(|| started.elapsed()));
     }
 }

@@ -14,6 +14,7 @@ use crate::policy::access::{RoleIndex, Scope};
 use crate::policy::ladder::Permit;
 use crate::policy::principal::{Principal, Relation};
 use crate::policy::quota::QuotaIndex;
+use crate::policy::second_opinion::Disagreement;
 use crate::policy::snapshot::{RealmIndex, Snapshot};
 use crate::policy::table::RouteIndex;
 use crate::problem::quota_fields::{NAMES, QuotaFields};
@@ -23,6 +24,7 @@ use crate::store::Patience;
 use crate::telemetry::meters::Meters;
 use crate::telemetry::metrics::{Counted, Metrics};
 use crate::telemetry::request_id::RequestId;
+use crate::upstream::Upstreams;
 
 /// One policy snapshot with what is bound to it. A request sees exactly one.
 pub struct Live {
@@ -36,6 +38,8 @@ pub struct Live {
     pub quota_fields: QuotaFields,
     /// Whether any request can be refused on arrival without asking the store.
     pub refuses_arrivals: bool,
+    /// Where requests go.
+    pub upstreams: Upstreams,
     /// Policies that are judged beside these, without effect.
     pub shadow: Option<Shadow>,
 }
@@ -43,10 +47,16 @@ pub struct Live {
 impl Live {
     /// Binds to a snapshot what requests need beside it.
     #[must_use]
-    pub fn bind(metrics: &Arc<Metrics>, snapshot: Arc<Snapshot>, registry: Registry, shadow: Option<Shadow>) -> Self {
+    pub fn bind(
+        metrics: &Arc<Metrics>,
+        snapshot: Arc<Snapshot>,
+        registry: Registry,
+        upstreams: Upstreams,
+        shadow: Option<Shadow>,
+    ) -> Self {
         let (meters, quota_fields) = (Meters::bind(metrics, &snapshot), QuotaFields::bind(&snapshot));
         let refuses_arrivals = refuses_arrivals(snapshot.realms());
-        Self { snapshot, meters, registry, quota_fields, refuses_arrivals, shadow }
+        Self { snapshot, meters, registry, quota_fields, refuses_arrivals, upstreams, shadow }
     }
 }
 
@@ -82,6 +92,8 @@ pub struct Notes {
     pub relation: Relation,
     /// The quota that refused it.
     pub quota: Option<QuotaIndex>,
+    /// What the candidate policies say otherwise.
+    pub disagreement: Option<Disagreement>,
 }
 
 /// What a request was charged, and what it occupies for as long as it runs.

@@ -72,10 +72,13 @@ impl Gateway {
         let lineage = principal.map(|principal| &principal.account.lineage);
         let upstream = match route.map(|route| route.destination) {
             Some(crate::policy::route::Destination::Upstream(index)) if exchange.upstream.started.is_some() => {
-                self.upstreams.find(index).map(Upstream::name)
+                exchange.live.upstreams.find(index).map(Upstream::name)
             }
             _ => None,
         };
+        if let (Some(shadow), Some(disagreement)) = (&exchange.live.shadow, &notes.disagreement) {
+            self.record_disagreement(exchange, shadow, disagreement);
+        }
         self.access_log.write(&AccessLine {
             time: &timestamp(),
             request_id: exchange.request_id.as_str(),

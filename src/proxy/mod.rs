@@ -35,7 +35,6 @@ use crate::policy::facts::{Body, RequestHead};
 use crate::policy::route::Destination;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Counted, Metrics};
-use crate::upstream::Upstreams;
 
 /// Everything that a request may need, built once by `app`.
 pub struct Gateway {
@@ -47,8 +46,6 @@ pub struct Gateway {
     pub limits: Arc<Limits>,
     /// The password pool.
     pub passwords: Passwords,
-    /// Where requests go.
-    pub upstreams: Upstreams,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where access lines go.

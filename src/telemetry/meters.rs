@@ -71,15 +71,15 @@ struct RouteMeters {
     name: Box<str>,
     /// Role (one more for none) × outcome.
     requests: Vec<[OnceLock<IntCounter>; Outcome::ALL.len()]>,
-    duration: Histogram,
+    duration: OnceLock<Histogram>,
 }
 
 impl RouteMeters {
-    fn new(metrics: &Metrics, realm: &str, name: &str, roles: usize) -> Self {
+    fn new(name: &str, roles: usize) -> Self {
         Self {
             name: name.into(),
             requests: (0..=roles).map(|_| Default::default()).collect(),
-            duration: metrics.request_duration.with_label_values(&[realm, name]),
+            duration: OnceLock::new(),
         }
     }
 }
@@ -93,8 +93,8 @@ impl RealmMeters {
         quotas: impl Iterator<Item = &'r str>,
     ) -> Self {
         Self {
-            routes: routes.map(|route| RouteMeters::new(metrics, name, route, roles.len())).collect(),
-            unmatched: RouteMeters::new(metrics, name, "-", roles.len()),
+            routes: routes.map(|route| RouteMeters::new(route, roles.len())).collect(),
+            unmatched: RouteMeters::new("-", roles.len()),
             denials: Reason::ALL.iter().map(|_| OnceLock::new()).collect(),
             gateway_duration: metrics.gateway_duration.with_label_values(&[name]),
             quotas: quotas.map(|quota| (format!("{name}/{quota}").into(), Default::default())).collect(),
@@ -155,7 +155,8 @@ impl Meters {
             let labels = [&*realm.name, reason.name()];
             realm.denials[reason as usize].get_or_init(|| self.metrics.denials.with_label_values(&labels)).inc();
         }
-        route.duration.observe(total.as_secs_f64());
+        let timed = || self.metrics.request_duration.with_label_values(&[&*realm.name, &*route.name]);
+        route.duration.get_or_init(timed).observe(total.as_secs_f64());
         realm.gateway_duration.observe(gateway.as_secs_f64());
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn charged(around: &Around<'_>, facts: &Facts<'_>, stage: Stage) -> V
     let standings = around.peek.map(|peek| peek(&charges)).unwrap_or_default();
     let shown = |charge: &Charge<'_>| {
         let mut row = row(charge.quota);
-        row["whose"] = json!(whose(around, charges.realm, charge));
+        row["whose"] = json!(whose(charges.realm, charge));
         let standing = standings.iter().find(|standing| standing.quota == charge.index);
         // Nobody has an unread e-mail, so nobody has spent its allowance either: that would say nothing.
         if let (Some(standing), false) = (standing, matches!(charge.subject, Subject::Login(_))) {
@@ -78,14 +78,13 @@ fn row(quota: &Quota) -> Value {
     json!({ "quota": quota.name, "per": quota.per.name(), "limit": quota.written, "rule": quota.location.to_string() })
 }
 
-fn whose(around: &Around<'_>, realm: &str, charge: &Charge<'_>) -> String {
+fn whose(realm: &str, charge: &Charge<'_>) -> String {
     let per = charge.quota.per.name();
     match charge.subject {
-        Subject::Account(_) | Subject::Network(_) | Subject::Login(_) | Subject::Route(_) => {
+        Subject::Account(_) | Subject::Network(_) | Subject::Login(_) | Subject::Route(_) | Subject::Upstream(_) => {
             format!("{per} {}", charge.subject)
         }
         Subject::Realm => format!("{per} {realm}"),
-        Subject::Upstream(index) => format!("{per} {}", (around.upstream)(index).unwrap_or("-")),
     }
 }
 

@@ -139,7 +139,7 @@ fn the_example_of_nested_quotas_nests_as_it_says() {
         ("res-7", &["reseller=res-7"]),
         ("root", &[]),
     ] {
-        let service = "meeting-service=0".to_owned();
+        let service = "meeting-service=meeting".to_owned();
         let expected: Vec<String> = nest.iter().map(|charge| (*charge).to_owned()).chain([service]).collect();
         assert_eq!(charged(who, "POST", "/meetings", Stage::Permitted), expected);
         assert_eq!(charged(who, "POST", "/meeting", Stage::Permitted), expected, "the other spelling");
