@@ -19,6 +19,7 @@ mod demo;
 mod denials;
 mod directory;
 mod directory_remote;
+mod every_reason;
 mod explain_live;
 mod explain_quotas;
 mod failover;
