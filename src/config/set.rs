@@ -220,7 +220,8 @@ fn git(folder: &Path, words: &[&str]) -> Result<Result<String, String>, SetError
         let complaint = String::from_utf8_lossy(&output.stderr);
         return Ok(Err(complaint.trim().trim_start_matches("fatal: ").to_owned()));
     }
-    Ok(String::from_utf8(output.stdout).map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to())))
+    Ok(String::from_utf8(output.stdout)
+        .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to())))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, SetError> {
@@ -245,3 +246,5 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(normal)
 }
 
+#[cfg(test)]
+mod tests;
