@@ -7,9 +7,9 @@ use std::process::Command;
 use super::*;
 
 const POLICY: &str = "[realm]\nname = \"r\"\nbase = \"/r\"\nroles = [\"high\"]\nschemes = [\"basic\"]\nupstream = \"one\"\n\
-    [[route]]\nname = \"get\"\nmatch = \"GET /x\"\nallow = [\"high\"]\nupstream = \"odd \\\" name\"\n";
+    [[route]]\nname = \"get\"\nmatch = \"GET /x\"\nallow = [\"high\"]\nupstream = \"odd.name\"\n";
 const SETTINGS: &str = "[upstreams.other]\nservers = [\"a:1\"]\n[upstreams.one]\nservers = [\"a:1\"]\n\
-    [upstreams.\"odd \\\" name\"]\nservers = [\"a:1\"]\n[policies]\ninclude = [\"policies/p.toml\"]\n";
+    [upstreams.\"odd.name\"]\nservers = [\"a:1\"]\n[policies]\ninclude = [\"policies/p.toml\"]\n";
 
 /// A folder with settings that include a policy.
 fn folder() -> tempfile::TempDir {
@@ -43,7 +43,7 @@ fn a_set_is_a_gateway_file_a_folder_or_policies_alone() {
     let settings = folder.path().join("gateway.toml");
     for name in ["gateway.toml", "", "policies", "policies/p.toml"] {
         let set = named(folder.path().join(name), &settings);
-        assert_eq!(answered(&set), "odd \" name", "{name}");
+        assert_eq!(answered(&set), "odd.name", "{name}");
         assert_eq!(set.snapshot.realms()[0].routes[0].location.line, 7, "{name}");
     }
 }
@@ -71,8 +71,9 @@ fn a_revision_is_what_was_committed_then_with_what_it_included() {
     assert!(error.contains("no revision `nosuch`") && error.contains("git log"), "{error}");
     let error = read("git:--output=x", &settings).unwrap_err().to_string();
     assert!(error.contains("no revision `--output=x`"), "{error}");
-    let Err(SetError::Faults(faults)) = read("git:HEAD:nosuch.toml", &settings) else { panic!("read") };
-    assert!(faults.any_fault());
+    let gone = folder.path().join("nosuch.toml");
+    let error = read(&format!("git:HEAD:{}", gone.display()), &settings).unwrap_err().to_string();
+    assert!(error.contains("nosuch.toml cannot be read: path 'nosuch.toml' does not exist"), "{error}");
 }
 
 #[test]
@@ -81,6 +82,8 @@ fn what_is_no_set_is_refused_with_its_remedy() {
     let settings = empty.path().join("gateway.toml");
     let error = read(empty.path().to_str().unwrap(), &settings).unwrap_err().to_string();
     assert!(error.contains("neither a gateway.toml nor a policy file"), "{error}");
+    let error = read(settings.to_str().unwrap(), &settings).unwrap_err().to_string();
+    assert!(error.contains("gateway.toml cannot be read: "), "{error}");
     let error = read("git:HEAD", &settings).unwrap_err().to_string();
     assert!(error.contains("no git repository"), "{error}");
     let broken = empty.path().join("broken.toml");

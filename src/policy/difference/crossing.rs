@@ -53,9 +53,13 @@ pub(super) fn crossings<'a, 's>(
         let text = filled(path, fresh);
         for method in Method::ALL.into_iter().filter(|method| *method != Method::Connect) {
             let [old, new] = sides.map(|side| side.snapshot.locate(method, &text));
+            let found = [found(&old), found(&new)];
+            if found[0] == found[1] && !matches!(found[0], Found::Route(_)) {
+                continue; // Refused on both sides, for one reason.
+            }
             let key = Key {
                 realms: [old, new].map(|place| place.realm.map(|(index, _)| index)),
-                found: [found(&old), found(&new)],
+                found,
                 slots: [slot_of(sides[0], &old, fresh), slot_of(sides[1], &new, fresh)],
             };
             let route = |side: usize| match (key.realms[side], key.found[side]) {
@@ -214,7 +218,10 @@ impl<'s> Crossing<'_, 's> {
 
     /// What the request is charged to does not depend on whom it names, but on who may stand above the caller.
     fn compare_charges(&self, trial: &mut Trial<'_, 's>, setting: &Setting<'_>, named: &[(&Slot<'s>, Named)]) {
-        let Some(allowances) = &trial.pair.allowances else { return };
+        let (Some(allowances), [Some(old), Some(new)]) = (&trial.pair.allowances, self.routes) else { return };
+        if allowances.charge_alike(&old.quotas, &new.quotas) {
+            return;
+        }
         let spelled = spelled(named);
         for above in 0..trial.caller.above.len() {
             let player = trial.pair.callers.player(trial.caller, above, &spelled);

@@ -195,7 +195,7 @@ pub(super) fn policies(dice: &mut Dice, round: usize) -> (Snapshot, Snapshot) {
         })
         .collect();
     let mut edited = plans.clone();
-    let edits = if round % 10 == 0 { 0 } else { 1 + dice.roll(3) };
+    let edits = if round.is_multiple_of(10) { 0 } else { 1 + dice.roll(3) };
     for _ in 0..edits {
         let place = dice.roll(edited.len());
         let realm = &mut edited[place];
