@@ -60,7 +60,7 @@ pub enum Verb {
     Test(TestArgs),
     /// Show the decisions that differ between two sets of policies.
     #[command(
-        after_help = "A set is a gateway.toml, a folder that holds one, a policy file, or git:REV for the settings as they were then.\n\nExamples:\n  portcullis diff git:HEAD gateway.toml\n  portcullis diff old/ new/ --fail-on widened\n  portcullis diff policies/ucaas.toml new-ucaas.toml --format json\n\nExit codes: 0 compared, 3 a change that --fail-on names."
+        after_help = "A set is a gateway.toml, a folder that holds one, a policy file, or either as it was in a revision: git:REV for the file of -c, git:REV:PATH for another.\n\nExamples:\n  portcullis diff git:HEAD gateway.toml\n  portcullis diff old/ new/ --fail-on widened\n  portcullis diff policies/ucaas.toml new-ucaas.toml --format json\n\nExit codes: 0 compared, 3 a change that --fail-on names."
     )]
     Diff(DiffArgs),
     /// Judge the requests of an access log by other policies.

@@ -8,7 +8,8 @@ mod alike;
 mod crossing;
 mod outcome;
 mod quotas;
-
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -151,8 +152,12 @@ impl Difference {
     #[must_use]
     pub fn count(&self, kind: Kind) -> usize {
         let callers = |route: &RouteChange| {
-            let mut callers: Vec<&str> =
-                route.changes.iter().filter(|change| change.kind == kind).map(|change| change.caller.as_str()).collect();
+            let mut callers: Vec<&str> = route
+                .changes
+                .iter()
+                .filter(|change| change.kind == kind)
+                .map(|change| change.caller.as_str())
+                .collect();
             callers.sort_unstable();
             callers.dedup();
             callers.len()
@@ -212,9 +217,11 @@ pub fn compare<'s>(old: Side<'s>, new: Side<'s>, tick: &mut dyn FnMut(usize, usi
 }
 
 impl Difference {
-    /// Requests that differ in nothing but their paths are told together.
+    /// Requests that differ in nothing but their paths are told together; they come one after the other.
     fn add(&mut self, told: RouteChange) {
-        let same = |known: &&mut RouteChange| (&known.old, &known.new, &known.changes) == (&told.old, &told.new, &told.changes);
+        let same = |known: &&mut RouteChange| {
+            (&known.old, &known.new, &known.changes) == (&told.old, &told.new, &told.changes)
+        };
         match self.routes.iter_mut().rev().take(64).find(same) {
             Some(known) => known.matches.extend(told.matches),
             None => self.routes.push(told),

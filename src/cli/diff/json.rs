@@ -11,7 +11,12 @@ use crate::config::set::PolicySet;
 use crate::policy::difference::{Change, Difference, Kind, Matter, QuotaChange, RouteChange, Rule};
 
 /// Writes one object.
-pub(super) fn write(args: &DiffArgs, sets: [&PolicySet; 2], difference: &Difference, out: &mut dyn Write) -> Result<()> {
+pub(super) fn write(
+    args: &DiffArgs,
+    sets: [&PolicySet; 2],
+    difference: &Difference,
+    out: &mut dyn Write,
+) -> Result<()> {
     let set = |name: &str, set: &PolicySet| json!({ "set": name, "revision": set.snapshot.revision() });
     let counts = Kind::ALL.map(|kind| (kind.name().to_owned(), json!(difference.count(kind))));
     let whole = json!({
@@ -27,9 +32,9 @@ pub(super) fn write(args: &DiffArgs, sets: [&PolicySet; 2], difference: &Differe
 
 fn route(route: &RouteChange) -> Value {
     let rule = |rule: &Option<Rule>| {
-        rule.as_ref().map(|Rule { realm, route, location }| {
-            json!({ "realm": realm, "route": route, "rule": location.to_string() })
-        })
+        rule.as_ref().map(
+            |Rule { realm, route, location }| json!({ "realm": realm, "route": route, "rule": location.to_string() }),
+        )
     };
     let changes: Vec<Value> = route.changes.iter().map(change).collect();
     json!({ "old": rule(&route.old), "new": rule(&route.new), "matches": route.matches, "changes": changes })

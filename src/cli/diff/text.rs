@@ -29,7 +29,8 @@ pub(super) fn write(difference: &Difference, out: &mut dyn Write) -> Result<()> 
     }
     let otherwise = difference.count(Kind::RefusedOtherwise);
     if otherwise > 0 {
-        let message = "callers of a route are refused as before, but some for another reason (--format json lists them)";
+        let message =
+            "callers of a route are refused as before, but some for another reason (--format json lists them)";
         writeln!(out, "note: {otherwise} {message}")?;
     }
     writeln!(out, "{}", summary(difference))
@@ -37,7 +38,8 @@ pub(super) fn write(difference: &Difference, out: &mut dyn Write) -> Result<()> 
 
 /// "3 widened, 1 narrowed, 0 rerouted"
 fn summary(difference: &Difference) -> String {
-    let [widened, narrowed, rerouted] = [Kind::Widened, Kind::Narrowed, Kind::Rerouted].map(|kind| difference.count(kind));
+    let [widened, narrowed, rerouted] =
+        [Kind::Widened, Kind::Narrowed, Kind::Rerouted].map(|kind| difference.count(kind));
     if widened + narrowed + rerouted == 0 {
         return "no decision changes".to_owned();
     }

@@ -86,10 +86,8 @@ pub(super) fn notes(crossing: &Crossing<'_, '_>) -> Vec<String> {
     let [Some(old), Some(new)] = crossing.routes else { return Vec::new() };
     let mut notes = Vec::new();
     if old.name != new.name {
-        notes.push(format!(
-            "route {} is called {} now, in logs and metrics too ({})",
-            old.name, new.name, new.location
-        ));
+        notes
+            .push(format!("route {} is called {} now, in logs and metrics too ({})", old.name, new.name, new.location));
     }
     if old.timeouts != new.timeouts {
         notes.push(format!("route {} has other timeouts ({})", new.name, new.location));

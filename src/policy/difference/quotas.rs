@@ -87,7 +87,12 @@ impl<'s> Allowances<'s> {
                 }
             }
             if everywhere == [true, false] {
-                changes.push(self.change(Kind::Widened, after.unwrap_or(before), charges(before), "not all are".to_owned()));
+                changes.push(self.change(
+                    Kind::Widened,
+                    after.unwrap_or(before),
+                    charges(before),
+                    "not all are".to_owned(),
+                ));
             }
             if let (Some(after), [false, true]) = (after, everywhere) {
                 changes.push(self.change(Kind::Narrowed, after, "not all are".to_owned(), charges(after)));

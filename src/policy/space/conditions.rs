@@ -179,7 +179,8 @@ fn types<'s>(live: [Option<&'s Route>; 2], unknown: &'s str) -> Vec<Choice<Typed
         route.app_types.is_empty() || route.app_types.iter().any(|known| **known == *value)
     };
     let mut choices: Vec<Choice<Typed<'s>>> = Vec::new();
-    let mut values: Vec<&'s str> = live.iter().flatten().flat_map(|route| &route.app_types).map(|name| &**name).collect();
+    let mut values: Vec<&'s str> =
+        live.iter().flatten().flat_map(|route| &route.app_types).map(|name| &**name).collect();
     values.sort_unstable();
     values.dedup();
     if values.is_empty() && !live.iter().flatten().any(|route| required(route)) {

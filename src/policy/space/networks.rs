@@ -59,7 +59,8 @@ fn admits(realm: &Realm, role: &str, client: IpAddr) -> bool {
 
 /// An address of the network that is in none of those strictly inside it; `None` where they fill it.
 fn outside(network: IpNet, all: &[IpNet]) -> Option<IpAddr> {
-    let inside: Vec<IpNet> = all.iter().filter(|other| **other != network && network.contains(*other)).copied().collect();
+    let inside: Vec<IpNet> =
+        all.iter().filter(|other| **other != network && network.contains(*other)).copied().collect();
     free(network, &inside)
 }
 
