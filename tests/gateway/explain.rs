@@ -10,7 +10,7 @@ use crate::harness::ports;
 const EXIT_DENIED: i32 = 3;
 const EXIT_USAGE: i32 = 64;
 const EXIT_UNAVAILABLE: i32 = 69;
-const TOKEN: &str = "an admin token of more than 32 bytes, for tests";
+const TOKEN: &str = "an-admin-token-0123456789abcdef-0123456789abcdef";
 
 fn explain(lab: &Lab, words: &[&str]) -> Exit {
     lab.gateway.verb(&[&["explain", "-c", "gateway.toml"], words].concat())
@@ -27,9 +27,8 @@ fn offline(words: &[&str]) -> Exit {
 
 #[test]
 fn a_running_gateway_and_its_files_give_the_same_account_of_a_request() {
-    let lab = Lab::with(|builder| {
-        builder.server("admin_token = { env = \"ADMIN\" }\n").env("ADMIN", TOKEN).env("PORTCULLIS_ADMIN_TOKEN", TOKEN)
-    });
+    let lab =
+        Lab::with(|builder| builder.file("admin-token", TOKEN).server("admin_token = { file = \"admin-token\" }"));
     let admin = format!("http://{}/", lab.gateway.admin());
     for (words, code) in [
         (&["--as", "customer:cus-42", "GET", "/t/below/usr-1"][..], 0),
@@ -40,7 +39,10 @@ fn a_running_gateway_and_its_files_give_the_same_account_of_a_request() {
         (&["-H", "X-App-Type: vc", "-H", "X-App-Type: wb", "--as", "user:usr-1", "GET", "/t/apps"], EXIT_DENIED),
     ] {
         let here = explain(&lab, &[&["--format", "json"], words].concat());
-        let there = explain(&lab, &[&["--format", "json", "--live", &admin], words].concat());
+        let there = explain(
+            &lab,
+            &[&["--format", "json", "--live", &admin, "--admin-token-file", "admin-token"], words].concat(),
+        );
         assert_eq!((here.code, there.code), (code, code), "{words:?}: {here:?} {there:?}");
         let (here, there) = (report(&here), report(&there));
         assert_eq!(here["outcome"], there["outcome"], "{words:?}");

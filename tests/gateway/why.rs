@@ -120,6 +120,7 @@ fn people_read_who_asked_what_and_every_check() {
     let id = lab.call(&basic(get("/t/below/usr-9"), "cus-42")).request_id();
     let exit = why(&lab, &id, &[]);
     assert_eq!(exit.code, EXIT_DENIED, "{exit:?}");
+    let shown = exit.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in [
         "GET /t/below/usr-9 from 127.0.0.1",
         "customer root/res-7/cus-42 by basic ak_cus-42",
@@ -128,7 +129,7 @@ fn people_read_who_asked_what_and_every_check() {
         "target usr-9 lies outside of the accounts of cus-42",
         "HTTP/1.1 403 Forbidden",
     ] {
-        assert!(exit.stdout.contains(words), "{words}: {}", exit.stdout);
+        assert!(shown.contains(words), "{words}: {}", exit.stdout);
     }
     assert!(exit.stdout.lines().all(|line| line.chars().count() <= 100), "{}", exit.stdout);
     assert!(!exit.stdout.contains('\u{1b}'), "no terminal is there: {}", exit.stdout);
@@ -180,5 +181,5 @@ fn a_log_may_come_from_a_pipe_and_hold_other_lines() {
     assert_eq!(exit.code, EXIT_DENIED, "{exit:?}");
     assert!(exit.stdout.contains("header_missing") && !exit.stdout.contains('\u{1b}'), "{}", exit.stdout);
     let exit = run(&place, &["why", "nobody", "--log", "-", "-c", "gateway.toml"], &log);
-    assert!(exit.stderr.contains("(4 are no access lines)"), "{exit:?}");
+    assert!(exit.stderr.contains("(3 are no access lines)"), "{exit:?}");
 }
