@@ -174,22 +174,40 @@ impl Verdict {
             (Some(live), Ok(passage)) => vec![change(Kind::Widened, live.to_string(), passage.words())],
             (None, Err(reason)) => vec![change(Kind::Narrowed, passed(record), reason.to_string())],
             (None, Ok(passage)) => {
-                let mut kinds = Vec::new();
-                if self.is_elsewhere(record, passage) {
-                    kinds.push(Kind::Rerouted);
-                }
-                kinds.extend(reach_differs(record, passage));
-                kinds.into_iter().map(|kind| change(kind, passed(record), passage.words())).collect()
+                let mut found = passage.reach_differs(record);
+                found.extend(self.way_differs(record, passage).into_iter().map(|(was, is)| (Kind::Rerouted, was, is)));
+                found.into_iter().map(|(kind, was, is)| change(kind, was, is)).collect()
             }
         }
     }
 
-    fn is_elsewhere(&self, record: &Record, passage: &Passage) -> bool {
+    /// Where it goes and whose it is said to be, as far as a line tells.
+    fn way_differs(&self, record: &Record, passage: &Passage) -> Vec<(String, String)> {
+        // What failed before an upstream was tried names none.
         let is_known = record.upstream.is_some() || record.outcome == "permitted";
-        let another_server = is_known && record.upstream != passage.upstream;
-        let another_realm = record.realm.is_some() && record.realm != self.realm;
-        let told_otherwise = record.account.is_some() != passage.is_told || record.target != passage.target;
-        another_server || another_realm || told_otherwise
+        let to = |upstream: Option<&str>| format!("to {}", upstream.unwrap_or(GATEWAY));
+        let realm = |realm: Option<&str>, is_told: bool| match realm {
+            Some(realm) if is_told => format!("in realm {realm}"),
+            Some(_) | None => "without saying who calls".to_owned(),
+        };
+        let mut ways = Vec::new();
+        if is_known {
+            ways.push((to(record.upstream.as_deref()), to(passage.upstream.as_deref())));
+        }
+        ways.push((
+            realm(record.realm.as_deref(), record.account.is_some()),
+            realm(self.realm.as_deref(), passage.is_told),
+        ));
+        let names = |target: Option<&str>| match target {
+            Some(_) if record.target.is_some() && passage.target.is_some() => "naming one account".to_owned(),
+            Some(_) => "naming the account".to_owned(),
+            None => "naming no account".to_owned(),
+        };
+        let is_another = record.target.is_some() && passage.target.is_some() && record.target != passage.target;
+        let is = if is_another { "naming another".to_owned() } else { names(passage.target.as_deref()) };
+        ways.push((names(record.target.as_deref()), is));
+        ways.retain(|(was, is)| was != is);
+        ways
     }
 
     fn change(&self, record: &Record, kind: Kind, live: String, candidate: String) -> Change {
@@ -223,36 +241,39 @@ impl Passage {
     }
 
     fn words(&self) -> String {
-        permit(self.upstream.as_deref(), self.scope.map(Scope::name))
+        permit(self.upstream.as_deref(), self.scope.map(Scope::name), self.target.as_deref())
+    }
+
+    /// Another scope reaches other data: the gateway's word for it where an account is named, the upstream's elsewhere.
+    fn reach_differs(&self, record: &Record) -> Vec<(Kind, String, String)> {
+        let (Some(then), Some(now)) = (record.scope.as_deref().and_then(Scope::parse), self.scope) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (kind, held) in [(Kind::Widened, holds(then, now)), (Kind::Narrowed, holds(now, then))] {
+            if !held {
+                found.push((kind, format!("scope {then}"), format!("scope {now}")));
+            }
+        }
+        found
     }
 }
 
 fn passed(record: &Record) -> String {
-    permit(record.upstream.as_deref(), record.scope.as_deref())
+    permit(record.upstream.as_deref(), record.scope.as_deref(), record.target.as_deref())
 }
 
-fn permit(upstream: Option<&str>, scope: Option<&str>) -> String {
-    let upstream = upstream.unwrap_or("the gateway");
-    scope.map_or_else(|| format!("permit ({upstream})"), |scope| format!("permit ({upstream}, {scope})"))
+/// The words of `diff`: without a target the scope is the upstream's to heed.
+fn permit(upstream: Option<&str>, scope: Option<&str>, target: Option<&str>) -> String {
+    let upstream = upstream.unwrap_or(GATEWAY);
+    match (scope, target) {
+        (Some(scope), None) => format!("permit ({upstream}, scope {scope})"),
+        (Some(_) | None, _) => format!("permit ({upstream})"),
+    }
 }
 
-/// Without a target the upstream filters by the scope, so another one reaches other data.
-fn reach_differs(record: &Record, passage: &Passage) -> Vec<Kind> {
-    let (Some(then), Some(now)) = (record.scope.as_deref().and_then(Scope::parse), passage.scope) else {
-        return Vec::new();
-    };
-    if record.target.is_some() || passage.target.is_some() {
-        return Vec::new();
-    }
-    let mut kinds = Vec::new();
-    if !holds(then, now) {
-        kinds.push(Kind::Widened);
-    }
-    if !holds(now, then) {
-        kinds.push(Kind::Narrowed);
-    }
-    kinds
-}
+/// Answers a login or a logout.
+const GATEWAY: &str = "the gateway";
 
 /// Whether whatever lies in the second scope lies in the first.
 const fn holds(wide: Scope, narrow: Scope) -> bool {
