@@ -75,6 +75,12 @@ impl Record {
         serde_json::from_slice(line).ok()
     }
 
+    /// Whether an upstream was told who calls: whatever passes with an identity has a scope. The account of a login's line is
+    /// who logged in, not who called.
+    pub(super) const fn was_told(&self) -> bool {
+        self.scope.is_some()
+    }
+
     /// How far it came.
     pub(super) fn ended(&self) -> Ended {
         match self.reason.map(ended) {

@@ -17,7 +17,7 @@ use super::explain::Files;
 use super::log_record::retold::Judges;
 use super::log_record::{Lines, Record};
 use super::report::load_or_stop;
-use super::verdict::plain;
+use super::verdict::{plain, write_words};
 use super::{Done, Exit};
 use crate::config::load::Config;
 use crate::policy::route::UpstreamIndex;
@@ -166,12 +166,12 @@ impl Tally {
         }
         let gap = if self.lines() > self.same + self.skipped { "\n" } else { "" };
         let [widened, narrowed, rerouted, otherwise] = Kind::ALL.map(|kind| self.count(kind));
-        writeln!(
-            out,
-            "{gap}{widened} widened, {narrowed} narrowed, {rerouted} rerouted, {otherwise} refused otherwise; {} as they \
-             were, {} not judged, {} no access lines (revision {revision})",
+        let words = format!(
+            "{widened} widened, {narrowed} narrowed, {rerouted} rerouted, {otherwise} refused otherwise; {} as they were, {} \
+             not judged, {} no access lines (revision {revision})",
             self.same, self.apart, self.skipped
-        )?;
+        );
+        write_words(gap, 0, &words, out)?;
         if self.others > 0 {
             writeln!(out, "{} lines are of further groups, too many to list", self.others)?;
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::accounts::key_of;
 use crate::harness::gateway::Exit;
-use crate::harness::lab::{Lab, TREE_POLICY};
+use crate::harness::lab::{Lab, TREE_POLICY, login_request};
 use crate::harness::request::{Request, get, post};
 use crate::harness::response::Response;
 use crate::harness::upstream::{Seen, Step, Upstream, answer};
@@ -113,6 +113,8 @@ fn requests() -> Vec<(&'static str, Request)> {
         all.push(("anonymous", get(path).header("X-Api-Id", "a")));
     }
     all.push(("anonymous", get("/t/own/usr-1").basic("ak_usr-1", "wrong")));
+    // Its line names who logged in, who is not the caller.
+    all.push(("user", login_request("/t", "usr-1")));
     all
 }
 

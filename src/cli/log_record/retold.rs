@@ -136,7 +136,8 @@ impl Retold {
 
     /// Who called.
     fn identify(&mut self, record: &Record, judges: Judges<'_>, route: Option<&Route>) {
-        if let (Some(id), Some(path), Some(role)) = (&record.account, &record.lineage, &record.role) {
+        let called = record.was_told() || record.ended() != Ended::Passed;
+        if let (Some(id), Some(path), Some(role), true) = (&record.account, &record.lineage, &record.role, called) {
             let realm = judges.snapshot.owner(&record.path);
             let known = |id: &str| judges.account(id).map(|account| account.lineage.role());
             let roles = realm.map_or(&[][..], |realm| &realm.roles);

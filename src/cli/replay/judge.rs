@@ -194,10 +194,7 @@ impl Verdict {
         if is_known {
             ways.push((to(record.upstream.as_deref()), to(passage.upstream.as_deref())));
         }
-        ways.push((
-            realm(record.realm.as_deref(), record.account.is_some()),
-            realm(self.realm.as_deref(), passage.is_told),
-        ));
+        ways.push((realm(record.realm.as_deref(), record.was_told()), realm(self.realm.as_deref(), passage.is_told)));
         let names = |target: Option<&str>| match target {
             Some(_) if record.target.is_some() && passage.target.is_some() => "naming one account".to_owned(),
             Some(_) => "naming the account".to_owned(),
