@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use self::files::placed;
 pub use self::files::{Files, Verdict};
 use super::args::{ExplainArgs, Format, JudgedArgs, RemoteArgs};
 use super::remote::{PATIENCE, Remote};
@@ -88,7 +89,8 @@ pub(super) fn ask(judged: &JudgedArgs, url: &str, wanted: &Wanted) -> Result<Ver
     let answer = Remote::new(&remote, PATIENCE)?.change(Method::POST, "/explain", None, &body)?;
     // An account that it does not know is a mistake of whoever asks.
     let is_unknown = answer.status == 404;
-    let (explained, report): (Explained, Value) =
-        answer.ok().map_err(|stop| if is_unknown && stop.exit == Exit::Failed { Stop::usage(stop.message) } else { stop })?;
+    let (explained, report): (Explained, Value) = answer
+        .ok()
+        .map_err(|stop| if is_unknown && stop.exit == Exit::Failed { Stop::usage(stop.message) } else { stop })?;
     Ok(Verdict { permitted: explained.outcome.decision == "permit", report, notes: Vec::new() })
 }

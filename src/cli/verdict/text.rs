@@ -130,8 +130,7 @@ fn text(value: &Value) -> String {
 /// The text as it may stand in a terminal: what a log or a gateway holds must not steer one.
 pub(in crate::cli) fn plain(text: &str) -> String {
     let shown = text.chars().flat_map(|letter| {
-        let escaped: Vec<char> =
-            if letter.is_control() { letter.escape_default().collect() } else { vec![letter] };
+        let escaped: Vec<char> = if letter.is_control() { letter.escape_default().collect() } else { vec![letter] };
         escaped
     });
     shown.collect()

@@ -114,7 +114,8 @@ impl Wanted {
         call.headers = self.headers.lines();
         call.client = self.client.unwrap_or(call.client);
         if let Some(name) = &self.scheme {
-            call.scheme = Some(Scheme::parse(name).ok_or_else(|| format!("`{name}` is no scheme; write basic or token"))?);
+            call.scheme =
+                Some(Scheme::parse(name).ok_or_else(|| format!("`{name}` is no scheme; write basic or token"))?);
         }
         Ok(call)
     }

@@ -104,7 +104,10 @@ fn credential(facts: &Facts<'_>) -> String {
         Presented::Token(_) => "a token is presented",
         Presented::Nothing | Presented::Unreadable(..) => "nothing readable is presented",
     };
-    facts.place.route().map_or_else(String::new, |route| format!("{presented}; the route takes {}", taken(route.schemes)))
+    facts
+        .place
+        .route()
+        .map_or_else(String::new, |route| format!("{presented}; the route takes {}", taken(route.schemes)))
 }
 
 fn taken(schemes: Schemes) -> &'static str {
