@@ -154,8 +154,10 @@ fn plan(dice: &mut Dice, name: &str, base: &str) -> Realm {
     }
     Realm {
         name: name.into(),
+        location: Location::default(),
         base: base.into(),
         roles,
+        upstreams: [].into(),
         schemes: Schemes { basic: true, token: true },
         networks: if dice.one_in(2) { networks(dice) } else { Vec::new() },
         quotas: quotas(),
