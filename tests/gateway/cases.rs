@@ -44,11 +44,17 @@ const SHOWN: &[(&str, &str)] = &[
     ("AUTHZ-018", "directory::role_taken_away_revokes_the_session_and_counts_at_once_for_the_credential"),
     ("CONF-001", "startup::broken_toml_is_65_from_serve_and_2_from_check_and_nothing_listens"),
     ("CONF-005", "startup::several_faults_are_all_reported_in_one_run"),
+    ("CONF-007", "broken::every_case_is_told_word_for_word_and_place_for_place"),
+    ("CONF-008", "broken::every_case_is_told_word_for_word_and_place_for_place"),
     ("CONF-011", "startup::short_secret_is_refused_without_being_shown"),
+    ("CONF-012", "broken::every_case_is_told_word_for_word_and_place_for_place"),
     ("CONF-017", "secrecy::no_secret_reaches_a_log_even_at_trace"),
     ("CONF-017", "secrecy::no_secret_reaches_a_log_when_store_and_upstream_fail"),
     ("CONF-017", "secrecy::printed_configuration_is_redacted"),
+    ("CONF-018", "broken::every_case_is_told_word_for_word_and_place_for_place"),
     ("CONF-019", "startup::missing_secret_is_exit_65_and_names_the_variable_and_the_place"),
+    ("CONF-020", "broken::byte_order_mark_windows_line_ends_and_tabs_are_read"),
+    ("CONF-020", "broken::ten_mebibytes_are_read_or_refused_in_bounded_time"),
     ("LIFE-012", "startup::port_in_use_is_one_clear_line_and_exit_1_at_once"),
     ("LIFE-012", "startup::second_gateway_on_the_same_port_ends_and_leaves_the_first_alone"),
     ("ERR-006", "observe::one_line_a_request_and_each_upstream_request_has_exactly_one_permitted_line"),
@@ -110,6 +116,8 @@ fn every_case_is_shown_by_a_test_that_exists() {
         tests_in(&root.join(folder), "", &mut found);
         assert!(found.len() > before + 100, "{folder} was not read: {}", found.len() - before);
     }
+    let broken = fs::read_to_string(root.join("tests/broken.rs")).expect("the corpus's tests");
+    found.extend(tests_of(&broken).map(|name| format!("broken::{name}")));
     for (case, test) in SHOWN {
         assert!(found.contains(*test), "{case}: there is no test {test}");
     }
