@@ -2,14 +2,16 @@
 //!
 //! Called by every verb that reads files, and by `main` before a gateway starts.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
 use super::{Exit, Stop};
-use crate::config::diag::{Fault, Faults, Severity};
+use crate::config::diag::{Fault, Faults, Lines, Severity, Source};
 use crate::config::load::{Config, Disk, Loading, load};
 use crate::config::watched::{Noted, Watched};
 use crate::directory::file::{self, Followed};
@@ -41,13 +43,15 @@ pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
 pub fn read_watched(path: &Path) -> (Result<Loaded, Faults>, Vec<Watched>) {
     let disk = Disk { secrets: true };
     let noted = Noted::new(&disk);
-    let Loading { config, accounts, mut faults } = load(path, &noted);
+    let Loading { config, accounts, mut files, mut faults } = load(path, &noted);
     let mut watched = noted.into_seen();
     let known = config.as_ref().map(vocabulary).unwrap_or_default();
     let (mut records, mut followed) = (Some(Records::default()), None);
     if let Some((path, place)) = accounts {
         let reading = file::read(&path, Some(&place), &known);
         faults.append(reading.faults);
+        files.push(path.display().to_string());
+        faults.sort(&files);
         records = reading.records;
         followed = Some(Followed { path, version: reading.version, known });
     }
@@ -110,13 +114,24 @@ pub fn summary(faults: &Faults) -> String {
 /// When `out` cannot be written to.
 pub fn write_text(faults: &Faults, out: &mut dyn Write) -> std::io::Result<()> {
     let renderer = Renderer::styled();
+    let mut places = Places::default();
     for fault in faults.iter() {
-        writeln!(out, "{}\n", render(fault, &renderer))?;
+        writeln!(out, "{}\n", render(fault, &mut places, &renderer))?;
     }
     Ok(())
 }
 
-fn render(fault: &Fault, renderer: &Renderer) -> String {
+/// The lines of each file that something was found in.
+#[derive(Default)]
+struct Places(HashMap<*const Source, Lines>);
+
+impl Places {
+    fn of(&mut self, source: &Arc<Source>) -> &Lines {
+        self.0.entry(Arc::as_ptr(source)).or_insert_with(|| Lines::of(source))
+    }
+}
+
+fn render(fault: &Fault, places: &mut Places, renderer: &Renderer) -> String {
     let level = match fault.severity {
         Severity::Fault => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -124,8 +139,13 @@ fn render(fault: &Fault, renderer: &Renderer) -> String {
     let title = level.primary_title(fault.message.as_str());
     let mut group = match &fault.source {
         Some(source) => {
-            let span = visible(&source.text, &fault.span);
-            let snippet = Snippet::source(masked(&source.text, &span)).path(source.name.as_str());
+            let (lines, span) = (places.of(source), visible(&source.text, &fault.span));
+            let start = lines.start(span.start);
+            // The line alone: the rest of a long file would be read through for each of its findings.
+            let line = source.text[start..].split('\n').next().unwrap_or_default();
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            let span = (span.start - start).min(line.len())..(span.end - start).min(line.len());
+            let snippet = Snippet::source(masked(line, &span)).line_start(lines.line(start)).path(source.name.as_str());
             title.element(snippet.annotation(AnnotationKind::Primary.span(span)))
         }
         None => annotate_snippets::Group::with_title(title),
@@ -183,13 +203,15 @@ fn visible(text: &str, span: &std::ops::Range<usize>) -> std::ops::Range<usize> 
     start..end
 }
 
-/// A finding for programs.
+/// A finding for programs. Lines and columns count from 1, columns by character; the end is the first place behind.
 #[derive(Serialize)]
 pub struct Row<'a> {
     severity: &'static str,
     file: Option<&'a str>,
     line: Option<usize>,
     column: Option<usize>,
+    end_line: Option<usize>,
+    end_column: Option<usize>,
     message: &'a str,
     hint: Option<&'a str>,
 }
@@ -197,8 +219,10 @@ pub struct Row<'a> {
 /// Findings for programs: editors, CI, whoever asks a running gateway to reload.
 #[must_use]
 pub fn rows(faults: &Faults) -> Vec<Row<'_>> {
+    let mut places = Places::default();
     let rows = faults.iter().map(|fault| {
-        let place = fault.source.as_ref().map(|source| source.position(fault.span.start));
+        let mut position = |offset| fault.source.as_ref().map(|source| places.of(source).position(source, offset));
+        let (place, end) = (position(fault.span.start), position(fault.span.end));
         Row {
             severity: match fault.severity {
                 Severity::Fault => "fault",
@@ -207,6 +231,8 @@ pub fn rows(faults: &Faults) -> Vec<Row<'_>> {
             file: fault.source.as_ref().map(|source| source.name.as_str()),
             line: place.map(|(line, _)| line),
             column: place.map(|(_, column)| column),
+            end_line: end.map(|(line, _)| line),
+            end_column: end.map(|(_, column)| column),
             message: &fault.message,
             hint: fault.hint.as_deref(),
         }

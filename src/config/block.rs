@@ -11,12 +11,14 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::diag::{Faults, Source, suggest};
+use super::diag::{Faults, Lines, Source, suggest};
+use super::wording;
 
 /// One table of a file.
 #[derive(Clone)]
 pub struct Block<'i> {
     source: Arc<Source>,
+    lines: Arc<Lines>,
     table: DeTable<'i>,
     span: Range<usize>,
 }
@@ -33,6 +35,7 @@ impl<'i> Block<'i> {
         }
         errors.is_empty().then(|| Self {
             source: Arc::clone(source),
+            lines: Arc::new(Lines::of(source)),
             span: 0..root.span().end.min(1),
             table: root.into_inner(),
         })
@@ -53,7 +56,7 @@ impl<'i> Block<'i> {
     /// The line of its header, from 1.
     #[must_use]
     pub fn line(&self) -> u32 {
-        u32::try_from(self.source.position(self.span.start).0).unwrap_or(u32::MAX)
+        u32::try_from(self.lines.line(self.span.start)).unwrap_or(u32::MAX)
     }
 
     /// Whether it has the key.
@@ -114,9 +117,12 @@ impl<'i> Block<'i> {
         let span = value.span();
         #[allow(clippy::wildcard_enum_match_arm, reason = "whatever else TOML has, it is no table")]
         match value.into_inner() {
-            DeValue::Table(table) => Some(Block { source: Arc::clone(&self.source), table, span }),
+            DeValue::Table(table) => {
+                let (source, lines) = (Arc::clone(&self.source), Arc::clone(&self.lines));
+                Some(Block { source, lines, table, span })
+            }
             _ => {
-                faults.fault(&self.source, span, format!("{label} has to be a table"), "");
+                faults.fault(&self.source, span, format!("{label} has to be a table"), "write { key = value, … }");
                 None
             }
         }
@@ -163,11 +169,12 @@ impl<'i> Block<'i> {
             let culprit =
                 self.table.iter().find(|(key, value)| holds(&key.span(), &span) || holds(&value.span(), &span));
             let culprit = culprit.map(|(key, _)| key.get_ref().clone().into_owned());
-            let missing = quoted(error.message(), "missing field `");
+            let missing = wording::missing(error.message());
             if missing.is_some_and(|field| removed.iter().any(|key| key == field)) {
                 return None;
             }
-            self.note(error.message(), span, faults);
+            let (message, hint) = wording::of(error.message());
+            faults.fault(&self.source, span, message, hint);
             match culprit {
                 Some(key) => {
                     self.table.remove(key.as_str());
@@ -177,31 +184,10 @@ impl<'i> Block<'i> {
             }
         }
     }
-
-    /// serde's words, turned into the operator's.
-    fn note(&self, message: &str, span: Range<usize>, faults: &mut Faults) {
-        if let Some(key) = quoted(message, "unknown field `") {
-            let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
-            let hint = suggest(key, known);
-            faults.fault(&self.source, span, format!("unknown key `{key}`"), hint);
-        } else if let Some(key) = quoted(message, "missing field `") {
-            faults.fault(&self.source, span, format!("`{key}` is missing"), "");
-        } else if let Some(value) = quoted(message, "unknown variant `") {
-            let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
-            faults.fault(&self.source, span, format!("`{value}` is not possible here"), suggest(value, known));
-        } else {
-            let (what, hint) = message.split_once(" — ").unwrap_or((message, ""));
-            faults.fault(&self.source, span, what, hint);
-        }
-    }
 }
 
 const fn holds(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
-}
-
-fn quoted<'m>(message: &'m str, start: &str) -> Option<&'m str> {
-    message.strip_prefix(start)?.split('`').next()
 }
 
 #[cfg(test)]
@@ -234,10 +220,13 @@ mod tests {
         let faults = faults_of(text);
         assert_eq!(faults.len(), 6, "{faults:#?}");
         assert!(faults.iter().any(|f| f == "f:2:1: fault: unknown key `nam` (did you mean `name`?)"), "{faults:#?}");
-        assert!(faults.iter().any(|f| f.starts_with("f:3:9: fault: invalid type")), "{faults:#?}");
+        assert!(
+            faults.iter().any(|f| f.starts_with("f:3:9: fault: a whole number from 0 to 255 is expected, not a text")),
+            "{faults:#?}"
+        );
         assert!(faults.iter().any(|f| f == "f:1:1: fault: `name` is missing"), "{faults:#?}");
-        assert!(faults.iter().any(|f| f.starts_with("f:5:9: fault: invalid value")), "{faults:#?}");
-        assert!(faults.iter().any(|f| f.starts_with("f:6:8: fault: invalid type")), "{faults:#?}");
+        assert!(faults.iter().any(|f| f.starts_with("f:5:9: fault: `300` is not 0 to 255")), "{faults:#?}");
+        assert!(faults.iter().any(|f| f.starts_with("f:6:8: fault: a text is expected, not a number")), "{faults:#?}");
         assert!(faults.iter().any(|f| f.starts_with("f:9:2: fault: unknown key `u`")), "{faults:#?}");
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Called by `load` for each file. `compile_route` does the routes, `compile_test` fixture and tests.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,22 +12,27 @@ use serde::de::DeserializeOwned;
 use super::block::Block;
 use super::compile_charges::Payer;
 use super::compile_quota::Quotas;
-use super::compile_route::Defaults;
-use super::diag::{Faults, Source, suggest};
+use super::compile_route::{Defaults, Places};
+use super::contradictions::refuse_contradictions;
+use super::diag::{Faults, Severity, Source, suggest};
 use super::gateway_file::network;
+use super::overlaps;
 use super::policy_file::{PolicyTest, RawFixture, RawLogin, RawQuota, RawRealm, RawRoute, RawTest};
 use super::settings::{Limits, Upstream};
 use crate::policy::access::{MAX_ROLES, RoleIndex};
 use crate::policy::credential::Schemes;
 use crate::policy::pattern::Pattern;
 use crate::policy::rehearsal::Tree;
-use crate::policy::route::{Realm, Route};
-use crate::policy::table::RouteTable;
+use crate::policy::route::{Location, Realm, Route};
+use crate::policy::table::{Clash, RouteIndex, RouteTable};
 
 /// What one policy file compiles to.
 pub(super) struct CompiledFile {
     pub realm: Realm,
-    pub realm_span: Range<usize>,
+    /// Where its name and base stand.
+    pub named: (Range<usize>, Range<usize>),
+    /// Where its routes' parts stand, in the routes' order.
+    pub places: Vec<Places>,
     pub tree: Tree,
     pub tests: Vec<PolicyTest>,
 }
@@ -46,8 +52,14 @@ pub(super) struct Compiler<'s> {
     pub source: &'s Arc<Source>,
     pub around: &'s Surroundings<'s>,
     pub quotas: Quotas,
+    /// Of the routes so far, in their order.
+    pub places: Vec<Places>,
+    /// Their names.
+    pub routes: HashMap<Box<str>, Location>,
     /// A table that could not be read may name quotas too.
     pub unread: bool,
+    /// Each route is in the realm's table, with all its patterns.
+    pub complete: bool,
 }
 
 /// Reads and compiles one policy file.
@@ -63,10 +75,20 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
         return None;
     };
     let realm_span = block.span();
-    let mut compiler = Compiler { source, around, quotas: Quotas::new(), unread: false };
+    let mut compiler = Compiler {
+        source,
+        around,
+        quotas: Quotas::new(),
+        places: Vec::new(),
+        routes: HashMap::new(),
+        unread: false,
+        complete: true,
+    };
     let quotas = root.take_named("quota", faults);
     let login = root.take_table("login", faults);
+    let before = faults.count(Severity::Fault);
     let routes = root.take_tables("route", faults);
+    let unlisted = faults.count(Severity::Fault) > before;
     let fixture = root.take_table("fixture", faults);
     let tests = root.take_tables("test", faults);
     root.refuse_rest(TOP, faults);
@@ -83,7 +105,7 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
     let charged = compiler.charged(&defaults.quotas, &Payer::Realm, &realm, faults);
     defaults.address_quota = charged.per_address;
     realm.charged = charged.indexes;
-    if routes.is_empty() {
+    if routes.is_empty() && !unlisted {
         faults.fault(
             source,
             realm_span.clone(),
@@ -92,26 +114,16 @@ pub(super) fn compile(source: &Arc<Source>, around: &Surroundings<'_>, faults: &
         );
     }
     for block in routes {
-        let line = block.line();
-        let span = block.span();
-        let Some(raw) = block.read::<RawRoute>(faults) else {
-            compiler.unread = true;
-            continue;
-        };
-        let (name, matches) = (raw.name.clone(), raw.matches.span());
-        if let Some(route) = compiler.route(raw, span, line, &realm, &defaults, faults) {
-            compiler.add_route(&mut realm, route, name.span(), matches, faults);
-        }
+        compiler.read_route(block, &mut realm, &defaults, faults);
     }
     compiler.login(login, &mut realm, &defaults, faults);
     compiler.refuse_unused_quotas(faults);
     let tree = compiler.fixture(fixture, &realm, faults);
-    let tests = tests.into_iter().filter_map(|block| {
-        let line = block.line();
-        compiler.test(block.read::<RawTest>(faults)?, line, &realm, &tree, faults)
-    });
-    let tests = tests.collect();
-    Some(CompiledFile { realm, realm_span, tree, tests })
+    let tests = compiler.read_tests(tests, &realm, &tree, faults);
+    if compiler.complete {
+        overlaps::judge(source, &realm, &compiler.places, &tests, faults);
+    }
+    Some(CompiledFile { realm, named: defaults.named, places: compiler.places, tree, tests })
 }
 
 fn read_alone<'i, T: DeserializeOwned>(blocks: impl IntoIterator<Item = Block<'i>>, faults: &mut Faults) {
@@ -121,6 +133,32 @@ fn read_alone<'i, T: DeserializeOwned>(blocks: impl IntoIterator<Item = Block<'i
 }
 
 impl Compiler<'_> {
+    fn read_route(&mut self, block: Block<'_>, realm: &mut Realm, defaults: &Defaults, faults: &mut Faults) {
+        let (line, span) = (block.line(), block.span());
+        let Some(raw) = block.read::<RawRoute>(faults) else {
+            (self.unread, self.complete) = (true, false);
+            return;
+        };
+        match self.route(raw, span, line, realm, defaults, faults) {
+            Some((route, places)) => self.add_route(realm, route, places, faults),
+            None => self.complete = false,
+        }
+    }
+
+    fn read_tests(&self, blocks: Vec<Block<'_>>, realm: &Realm, tree: &Tree, faults: &mut Faults) -> Vec<PolicyTest> {
+        let (mut tests, mut places) = (Vec::new(), Vec::new());
+        for block in blocks {
+            let (line, place) = (block.line(), block.key_span("expect").unwrap_or_else(|| block.span()));
+            let Some(raw) = block.read::<RawTest>(faults) else { continue };
+            if let Some(test) = self.test(raw, line, realm, tree, faults) {
+                tests.push(test);
+                places.push(place);
+            }
+        }
+        refuse_contradictions(self.source, &tests, &places, faults);
+        tests
+    }
+
     fn realm(&self, block: Block<'_>, faults: &mut Faults) -> Option<(Realm, Defaults)> {
         block.warn_without_effect("realm", &["cors"], faults);
         let raw: RawRealm = block.read(faults)?;
@@ -154,7 +192,9 @@ impl Compiler<'_> {
         let upstream_named = raw.upstream.is_some();
         let upstream = raw.upstream.and_then(|name| self.upstream(&name, faults));
         let body_size = self.around.limits.body_size;
-        Some((realm, Defaults { upstream, upstream_named, quotas: raw.quotas, address_quota: false, body_size }))
+        let named = (raw.name.span(), raw.base.span());
+        let quotas = raw.quotas;
+        Some((realm, Defaults { named, upstream, upstream_named, quotas, address_quota: false, body_size }))
     }
 
     fn base(&self, base: &Spanned<String>, faults: &mut Faults) -> Option<Box<str>> {
@@ -187,7 +227,7 @@ impl Compiler<'_> {
             self.label(name, "a role", faults);
             if known.iter().any(|role| **role == **name.get_ref()) {
                 let message = format!("role `{}` stands twice, so it would outrank itself", name.get_ref());
-                faults.fault(self.source, name.span(), message, "");
+                faults.fault(self.source, name.span(), message, "drop one");
             }
             known.push(name.get_ref().as_str().into());
         }
@@ -196,7 +236,11 @@ impl Compiler<'_> {
 
     fn schemes(&self, names: &Spanned<Vec<Spanned<String>>>, faults: &mut Faults) -> Schemes {
         let mut schemes = Schemes::default();
-        for name in names.get_ref() {
+        for (place, name) in names.get_ref().iter().enumerate() {
+            if names.get_ref().iter().take(place).any(|earlier| earlier.get_ref() == name.get_ref()) {
+                let message = format!("scheme `{}` stands twice", name.get_ref());
+                faults.fault(self.source, name.span(), message, "drop one");
+            }
             match name.get_ref().as_str() {
                 "basic" => schemes.basic = true,
                 "token" => schemes.token = true,
@@ -227,7 +271,7 @@ impl Compiler<'_> {
         let line = block.line();
         let span = block.span();
         let Some(raw) = block.read::<RawLogin>(faults) else {
-            self.unread = true;
+            (self.unread, self.complete) = (true, false);
             return;
         };
         let quotas = self.charged(&raw.quotas, &Payer::Login, realm, faults);
@@ -238,40 +282,37 @@ impl Compiler<'_> {
         if !realm.schemes.token {
             faults.fault(self.source, span, "a login gives tokens, but `schemes` of the realm lacks \"token\"", "");
         }
-        for route in self.own_routes(&raw, line, realm, &quotas.indexes, faults) {
-            let place = if &*route.name == "login" {
-                raw.login.span()
-            } else {
-                raw.logout.as_ref().map_or(0..0, Spanned::span)
-            };
-            self.add_route(realm, route, place.clone(), place, faults);
+        for (route, places) in self.own_routes(&raw, line, realm, &quotas.indexes, faults) {
+            self.add_route(realm, route, places, faults);
         }
     }
 
-    /// Adds a route, or says which one has its name or pattern already.
-    fn add_route(
-        &self,
-        realm: &mut Realm,
-        route: Route,
-        name: Range<usize>,
-        matches: Range<usize>,
-        faults: &mut Faults,
-    ) {
-        if let Some(earlier) = realm.routes.iter().find(|known| known.name == route.name) {
-            let message = format!("route `{}` stands twice, first at {}", route.name, earlier.location);
-            faults.fault(self.source, name, message, "names label logs and metrics; choose another");
+    /// Adds a route, and says which one has its name or pattern already.
+    fn add_route(&mut self, realm: &mut Realm, route: Route, places: Places, faults: &mut Faults) {
+        match self.routes.get(&route.name) {
+            Some(earlier) => {
+                let message = format!("route `{}` stands twice, first at {earlier}", route.name);
+                faults.fault(self.source, places.name.clone(), message, "names label logs and metrics; choose another");
+            }
+            None => {
+                self.routes.insert(route.name.clone(), route.location.clone());
+            }
         }
-        let patterns: Vec<String> =
-            route.matches.iter().map(|(method, pattern)| format!("{method} {pattern}")).collect();
-        let itself = route.name.clone();
-        if let Err((place, clash)) = realm.add(route) {
-            let pattern = patterns.get(place).map_or("", String::as_str);
-            let message = match realm.routes.get(clash.0.0 as usize) {
-                Some(earlier) => format!("`{pattern}` matches what `{}` at {} matches", earlier.name, earlier.location),
-                None => format!("`{pattern}` stands twice in `{itself}`"),
+        let itself = realm.routes.len();
+        for (place, Clash(RouteIndex(earlier))) in realm.add(route).err().unwrap_or_default() {
+            let (route, earlier) = (&realm.routes[itself], earlier as usize);
+            let (method, pattern) = &route.matches[place];
+            let message = match realm.routes.get(earlier).filter(|_| earlier != itself) {
+                Some(first) => {
+                    format!("`{method} {pattern}` matches what `{}` at {} matches", first.name, first.location)
+                }
+                None => format!("`{method} {pattern}` stands twice in `{}`", route.name),
             };
-            faults.fault(self.source, matches, message, "neither is more specific; merge them or change one");
+            let hint = "neither is more specific; merge them or change one";
+            faults.fault(self.source, places.matches[place].clone(), message, hint);
+            self.complete = false;
         }
+        self.places.push(places);
     }
 
     /// A name that becomes a metric label.

@@ -11,23 +11,33 @@ use super::compile_charges::Payer;
 use super::diag::{Faults, suggest};
 use super::gateway_file::timeouts;
 use super::policy_file::{RawLogin, RawRoute};
-use super::value::{Listed, Texts};
-use crate::policy::access::{Access, Scope};
+use super::settings::DEFAULT_TIMEOUTS;
+use super::value::Texts;
+use crate::policy::access::{Access, RoleIndex, Scope};
 use crate::policy::credential::Schemes;
-use crate::policy::facts::is_tchar;
 use crate::policy::method::Method;
 use crate::policy::pattern::Pattern;
 use crate::policy::quota::QuotaIndex;
-use crate::policy::route::{Destination, Location, Realm, Route, TargetRule, TargetSource, UpstreamIndex};
+use crate::policy::route::{Destination, Location, Realm, Route, UpstreamIndex};
 
 /// What the realm says for all its routes.
 pub(super) struct Defaults {
+    /// Where the realm's name and base stand.
+    pub named: (Range<usize>, Range<usize>),
     pub upstream: Option<UpstreamIndex>,
     /// The realm names one, though it may have a fault of its own.
     pub upstream_named: bool,
     pub quotas: Vec<Spanned<String>>,
     pub address_quota: bool,
     pub body_size: u64,
+}
+
+/// Where the parts of a route stand that are judged once all routes are known.
+pub(super) struct Places {
+    pub name: Range<usize>,
+    /// As many as the route has patterns.
+    pub matches: Vec<Range<usize>>,
+    pub scopes: Vec<(RoleIndex, Range<usize>)>,
 }
 
 /// Longest login body: contract section 4.
@@ -42,13 +52,16 @@ impl Compiler<'_> {
         realm: &Realm,
         defaults: &Defaults,
         faults: &mut Faults,
-    ) -> Option<Route> {
+    ) -> Option<(Route, Places)> {
         self.label(&raw.name, "a route's name", faults);
-        let matches = self.matches(&Texts::placed(&raw.matches), faults);
-        if Texts::placed(&raw.matches).is_empty() {
+        let texts = Texts::placed(&raw.matches);
+        let (matches, places) = self.matches(&texts, faults);
+        self.complete &= matches.len() == texts.len();
+        if texts.is_empty() {
             faults.fault(self.source, raw.matches.span(), "the route matches nothing", "match = \"GET /customers\"");
         }
-        let access = self.access(raw.allow.as_ref(), raw.public, span.clone(), realm, faults);
+        let mut scopes = Vec::new();
+        let access = self.access(&raw, span.clone(), realm, &mut scopes, faults);
         let payer = if raw.public { Payer::Public } else { Payer::Roles(&access) };
         let quotas = self.charged(&raw.quotas, &payer, realm, faults);
         if raw.public {
@@ -67,7 +80,8 @@ impl Compiler<'_> {
             }
         };
         let limits = self.upgrade_and_limits(&raw, upstream, faults);
-        Some(Route {
+        let places = Places { name: raw.name.span(), matches: places, scopes };
+        let route = Route {
             name: raw.name.get_ref().as_str().into(),
             location: Location { file: self.source.name.as_str().into(), line },
             matches,
@@ -75,7 +89,7 @@ impl Compiler<'_> {
             enabled: raw.enabled.unwrap_or(true),
             schemes: realm.schemes,
             access,
-            headers: self.header_names(&raw.headers, faults),
+            headers: self.header_names(&raw, faults),
             app_types: self.app_types(raw.app_types.as_ref(), faults),
             quotas: quotas.indexes,
             target,
@@ -84,7 +98,8 @@ impl Compiler<'_> {
             timeouts: limits,
             strip_base: raw.strip_base,
             forward_authorization: raw.forward_authorization,
-        })
+        };
+        Some((route, places))
     }
 
     fn check_public(&self, raw: &RawRoute, limited: bool, faults: &mut Faults) {
@@ -129,16 +144,15 @@ impl Compiler<'_> {
             faults.fault(self.source, size.span(), "a body limit of zero would refuse every body", "");
         }
         let raw = raw.timeouts.clone()?;
-        let default = self.around.upstreams.get(usize::from(upstream?.0))?.timeouts;
+        let upstream = upstream.and_then(|index| self.around.upstreams.get(usize::from(index.0)));
+        let default = upstream.map_or(DEFAULT_TIMEOUTS, |upstream| upstream.timeouts);
         Some(timeouts(self.source, raw, default, faults))
     }
 
-    fn matches(&self, texts: &[Spanned<String>], faults: &mut Faults) -> Vec<(Method, Pattern)> {
-        let mut matches = Vec::with_capacity(texts.len());
-        for text in texts {
-            matches.extend(self.method_and_pattern(text, faults));
-        }
-        matches
+    /// The patterns, and where each stands.
+    fn matches(&self, texts: &[Spanned<String>], faults: &mut Faults) -> (Vec<(Method, Pattern)>, Vec<Range<usize>>) {
+        let read = texts.iter().filter_map(|text| Some((self.method_and_pattern(text, faults)?, text.span())));
+        read.unzip()
     }
 
     pub(super) fn method_and_pattern(&self, text: &Spanned<String>, faults: &mut Faults) -> Option<(Method, Pattern)> {
@@ -161,16 +175,18 @@ impl Compiler<'_> {
             .ok()
     }
 
+    /// Who may, how far; `places` takes where each role's scope stands.
     fn access(
         &self,
-        allow: Option<&Spanned<Listed<String>>>,
-        public: bool,
+        raw: &RawRoute,
         span: Range<usize>,
         realm: &Realm,
+        places: &mut Vec<(RoleIndex, Range<usize>)>,
         faults: &mut Faults,
     ) -> Access {
         let mut access = Access::default();
-        let Some(allow) = allow else {
+        let public = raw.public;
+        let Some(allow) = &raw.allow else {
             if !public {
                 let hint = "allow = [\"administrator\"], or public = true";
                 faults.fault(self.source, span, "the route allows nobody", hint);
@@ -185,13 +201,12 @@ impl Compiler<'_> {
                 "name a role; to switch it off: enabled = false",
             );
         }
-        let mut seen = Vec::new();
         for (name, scope) in &allow.get_ref().0 {
             let Some(role) = self.role(realm, name, faults) else { continue };
-            if seen.contains(&role) {
-                faults.fault(self.source, name.span(), format!("role `{}` stands twice", name.get_ref()), "");
+            if places.iter().any(|(known, _)| *known == role) {
+                faults.fault(self.source, name.span(), format!("role `{}` stands twice", name.get_ref()), "drop one");
             }
-            seen.push(role);
+            places.push((role, scope.as_ref().map_or_else(|| name.span(), Spanned::span)));
             let scope = match scope {
                 None => Scope::Subtree,
                 Some(text) => match self.scope(text, faults) {
@@ -218,76 +233,6 @@ impl Compiler<'_> {
         scope
     }
 
-    fn target(
-        &self,
-        text: &Spanned<String>,
-        matches: &[(Method, Pattern)],
-        raw: &RawRoute,
-        realm: &Realm,
-        faults: &mut Faults,
-    ) -> Option<TargetRule> {
-        let hint = "write path.X, query.X, query.X? or header.X";
-        let refuse = |faults: &mut Faults, message: String| {
-            faults.fault(self.source, text.span(), message, hint);
-            None
-        };
-        let source = match text.get_ref().split_once('.') {
-            Some(("path", name)) => {
-                let mut places = matches.iter().map(|(_, pattern)| pattern.parameter(name));
-                let first = places.next().flatten();
-                if first.is_none() || places.any(|place| place != first) {
-                    return refuse(
-                        faults,
-                        format!("not every pattern of the route has `{{{name}}}` in the same place"),
-                    );
-                }
-                TargetSource::Path(first?)
-            }
-            Some(("query", name)) if !name.trim_end_matches('?').is_empty() => {
-                let (name, optional) = name.strip_suffix('?').map_or((name, false), |name| (name, true));
-                TargetSource::Query { name: name.into(), optional }
-            }
-            Some(("header", name)) if !reaches_upstream(name) => {
-                return refuse(faults, format!("header `{name}` is not one that upstreams get from clients"));
-            }
-            Some(("header", name)) if is_field_name(name) => TargetSource::Header(name.to_ascii_lowercase().into()),
-            _ => return refuse(faults, format!("`{}` is no target", text.get_ref())),
-        };
-        let role = raw.target_role.as_ref().and_then(|role| {
-            self.role(realm, role, faults)?;
-            Some(role.get_ref().as_str().into())
-        });
-        Some(TargetRule { source, role })
-    }
-
-    fn header_names(&self, names: &[Spanned<String>], faults: &mut Faults) -> Vec<Box<str>> {
-        for name in names.iter().filter(|name| !is_field_name(name.get_ref())) {
-            faults.fault(self.source, name.span(), format!("`{}` is no header name", name.get_ref()), "");
-        }
-        names.iter().map(|name| name.get_ref().to_ascii_lowercase().into()).collect()
-    }
-
-    fn app_types(&self, types: Option<&Spanned<Vec<Spanned<String>>>>, faults: &mut Faults) -> Vec<Box<str>> {
-        let Some(types) = types else { return Vec::new() };
-        if types.get_ref().is_empty() {
-            faults.fault(
-                self.source,
-                types.span(),
-                "`app_types` is empty",
-                "leave it out where X-App-Type does not matter",
-            );
-        }
-        for name in types.get_ref().iter().filter(|name| !is_field_name(name.get_ref())) {
-            faults.fault(
-                self.source,
-                name.span(),
-                format!("`{}` is no token, so no request could match", name.get_ref()),
-                "",
-            );
-        }
-        types.get_ref().iter().map(|name| name.get_ref().as_str().into()).collect()
-    }
-
     /// The routes that the gateway answers itself.
     pub(super) fn own_routes(
         &self,
@@ -296,18 +241,24 @@ impl Compiler<'_> {
         realm: &Realm,
         quotas: &[QuotaIndex],
         faults: &mut Faults,
-    ) -> Vec<Route> {
+    ) -> Vec<(Route, Places)> {
         let mut own = Vec::with_capacity(2);
         let texts =
             [(Some(&raw.login), "login", Destination::Login), (raw.logout.as_ref(), "logout", Destination::Logout)];
         for (text, name, destination) in texts {
-            let Some(found) = text.and_then(|text| self.method_and_pattern(text, faults)) else { continue };
+            let Some(text) = text else { continue };
+            let Some(found) = self.method_and_pattern(text, faults) else { continue };
             let login = destination == Destination::Login;
+            if login && found.0 != Method::Post {
+                let message = format!("a login with {} has no body to read e-mail and password from", found.0);
+                faults.fault(self.source, text.span(), message, "login = \"POST /login\"");
+            }
+            let places = Places { name: text.span(), matches: vec![text.span()], scopes: Vec::new() };
             let mut access = Access::default();
             for role in realm.roles.iter().filter_map(|role| realm.role(role)) {
                 access.allow(role, Scope::Own);
             }
-            own.push(Route {
+            let route = Route {
                 name: name.into(),
                 location: Location { file: self.source.name.as_str().into(), line },
                 matches: vec![found],
@@ -324,21 +275,9 @@ impl Compiler<'_> {
                 timeouts: None,
                 strip_base: false,
                 forward_authorization: false,
-            });
+            };
+            own.push((route, places));
         }
         own
     }
-}
-
-/// A target that is judged but not sent, or that holds a secret, would be no target.
-fn reaches_upstream(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let reserved = ["x-auth-", "x-forwarded-", "x-envoy-"].iter().any(|prefix| name.starts_with(prefix));
-    !reserved
-        && !name.contains('_')
-        && !["authorization", "cookie", "host", "connection", "x-request-id"].contains(&&*name)
-}
-
-fn is_field_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(is_tchar)
 }

@@ -3,6 +3,7 @@
 //! Every reader of a file takes a [`Faults`] and goes on after a fault, so that one run shows all of
 //! them. How they look on a terminal is `cli::report`'s business.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,14 +21,53 @@ impl Source {
     /// Line and column of a byte, both from 1; the column counts characters.
     #[must_use]
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        let mut offset = offset.min(self.text.len());
-        while !self.text.is_char_boundary(offset) {
-            offset -= 1;
-        }
+        let offset = self.border(offset);
         let before = &self.text[..offset];
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |text| text.chars().count()) + 1;
         (line, column)
+    }
+
+    /// The start of the character that the byte is part of.
+    fn border(&self, offset: usize) -> usize {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        offset
+    }
+}
+
+/// Where the lines of a file begin: who asks for many places of a long file does not count from its start each time.
+#[derive(Debug)]
+pub struct Lines(Vec<usize>);
+
+impl Lines {
+    /// Of a file.
+    #[must_use]
+    pub fn of(source: &Source) -> Self {
+        let ends = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self(std::iter::once(0).chain(ends.map(|(end, _)| end + 1)).collect())
+    }
+
+    /// The line of a byte, from 1.
+    #[must_use]
+    pub fn line(&self, offset: usize) -> usize {
+        self.0.partition_point(|start| *start <= offset)
+    }
+
+    /// Where the line of a byte begins.
+    #[must_use]
+    pub fn start(&self, offset: usize) -> usize {
+        self.0.get(self.line(offset) - 1).copied().unwrap_or(0)
+    }
+
+    /// What [`Source::position`] says.
+    #[must_use]
+    pub fn position(&self, source: &Source, offset: usize) -> (usize, usize) {
+        let offset = source.border(offset);
+        let column = source.text[self.start(offset)..offset].chars().count() + 1;
+        (self.line(offset), column)
     }
 }
 
@@ -122,6 +162,28 @@ impl Faults {
         self.0.append(&mut other.0);
     }
 
+    /// Takes another reader's findings over but for those that are here already: a file may be read for two ends.
+    pub fn append_new(&mut self, other: Faults) {
+        let place = |fault: &Fault| {
+            let file = fault.source.as_ref().map(|source| source.name.clone());
+            (file, fault.span.start, fault.span.end, fault.message.clone())
+        };
+        let known: HashSet<_> = self.0.iter().map(place).collect();
+        self.0.extend(other.0.into_iter().filter(|fault| !known.contains(&place(fault))));
+    }
+
+    /// Brings them into the order of an editor: what lies in no file first, then file by file in the order given, each
+    /// from its top to its end. What stands in one place stays in the order found.
+    pub fn sort(&mut self, files: &[String]) {
+        self.0.sort_by_key(|fault| {
+            let source = fault.source.as_ref();
+            source.map(|source| {
+                let file = files.iter().position(|name| *name == source.name).unwrap_or(files.len());
+                (file, fault.span.start)
+            })
+        });
+    }
+
     /// Whether anything forbids the start.
     #[must_use]
     pub fn any_fault(&self) -> bool {
@@ -155,17 +217,33 @@ impl From<String> for Hint {
     }
 }
 
-/// "did you mean `x`?" when one of the known words is close, else the list of them.
+/// "did you mean `x`?" when one of the known words is close, else the list of them, or of the closest of many.
 #[must_use]
 pub fn suggest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
-    let closest = known.iter().map(|candidate| (strsim::damerau_levenshtein(word, candidate), *candidate)).min();
-    match closest {
-        Some((distance, candidate)) if distance <= 2.max(word.len() / 3) => format!("did you mean `{candidate}`?"),
-        Some(_) => format!("known: {}", known.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")),
-        None => String::new(),
+    let distance = |candidate: &str| strsim::damerau_levenshtein(word, candidate);
+    let known: Vec<&str> = known.into_iter().take(MOST_COMPARED).collect();
+    let mut by_distance: Vec<(usize, &str)> = known.iter().map(|known| (distance(known), *known)).collect();
+    by_distance.sort_unstable();
+    let Some((nearest, candidate)) = by_distance.first().copied() else { return String::new() };
+    let length = word.chars().count().max(candidate.chars().count());
+    // Of three letters one may be wrong, and not all of them.
+    if nearest <= (length / 3).max(1) && nearest < length {
+        return format!("did you mean `{candidate}`?");
+    }
+    let list =
+        |names: &mut dyn Iterator<Item = &str>| names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if known.len() <= MOST_LISTED {
+        format!("known: {}", list(&mut known.iter().copied()))
+    } else {
+        format!("closest: {}", list(&mut by_distance.iter().map(|(_, name)| *name).take(MOST_LISTED / 3)))
     }
 }
+
+/// Names in a remedy.
+const MOST_LISTED: usize = 12;
+
+/// Of a directory with a million accounts not all are compared with each misspelt one.
+const MOST_COMPARED: usize = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -181,9 +259,39 @@ mod tests {
     }
 
     #[test]
+    fn lines_say_what_counting_from_the_start_says() {
+        let source = Source { name: "f".into(), text: "a\n\nüb = 1\r\n\tc\n".into() };
+        let lines = Lines::of(&source);
+        for offset in 0..source.text.len() + 3 {
+            assert_eq!(lines.position(&source, offset), source.position(offset), "{offset}");
+        }
+    }
+
+    #[test]
     fn a_suggestion_is_close_or_a_list() {
         assert_eq!(suggest("reseler", ["customer", "reseller"]), "did you mean `reseller`?");
         assert_eq!(suggest("x", ["customer", "reseller"]), "known: `customer`, `reseller`");
+        assert_eq!(suggest("b", ["a"]), "known: `a`", "nothing of it is right");
         assert_eq!(suggest("x", []), "");
+        let many: Vec<String> = (0..100).map(|number| format!("route-{number}")).collect();
+        let told = suggest("nothing-like-it", many.iter().map(String::as_str));
+        assert!(told.starts_with("closest: `") && told.matches('`').count() == 8, "{told}");
+    }
+
+    #[test]
+    fn findings_are_sorted_by_file_and_place_and_told_once() {
+        let [first, second] = ["one", "two"].map(|name| Arc::new(Source { name: name.into(), text: "abc".into() }));
+        let mut faults = Faults::default();
+        faults.warn(&second, 1..2, "d", "");
+        faults.fault(&second, 0..1, "c", "");
+        faults.fault(&first, 2..3, "b", "");
+        faults.without_place("a", "");
+        let mut again = Faults::default();
+        again.fault(&first, 2..3, "b", "");
+        again.fault(&first, 2..3, "another", "");
+        faults.append_new(again);
+        faults.sort(&["one".to_owned(), "two".to_owned()]);
+        let messages: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+        assert_eq!(messages, ["a", "b", "another", "c", "d"]);
     }
 }

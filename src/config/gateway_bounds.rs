@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::spanned::Spanned;
 
 use super::diag::{Faults, Source};
-use super::value::Period;
+use super::value::{Period, Size};
 
 /// What a key may be.
 pub(super) struct Bounds<T> {
@@ -32,6 +32,21 @@ impl Bounds<u32> {
             Some(value) => {
                 let message = format!("`{}` is {} to {}", self.key, self.least, self.most);
                 faults.fault(source, value.span(), message, format!("the default is {}", self.default));
+                self.default
+            }
+        }
+    }
+}
+
+impl Bounds<u64> {
+    /// The number of bytes in effect.
+    pub(super) fn size(&self, source: &Arc<Source>, value: Option<Spanned<Size>>, faults: &mut Faults) -> u64 {
+        match value {
+            None => self.default,
+            Some(value) if (self.least..=self.most).contains(&value.get_ref().0) => value.into_inner().0,
+            Some(value) => {
+                let message = format!("`{}` is {} to {}", self.key, Size(self.least), Size(self.most));
+                faults.fault(source, value.span(), message, format!("the default is {}", Size(self.default)));
                 self.default
             }
         }

@@ -17,7 +17,7 @@ use super::load::Files;
 use super::raw::{RawLimits, RawLockout, RawOtlp, RawPolicies, RawServer, RawServerTls, RawTimeouts};
 use super::secret::Secret;
 use super::settings::{Limits, Lockout, Server, Settings, beside, is_loopback};
-use super::value::{Period, SecretSource, Size};
+use super::value::{Period, SecretSource};
 use crate::policy::route::Timeouts;
 
 /// What `gateway.toml` says: settings, and the policy files that it includes.
@@ -83,6 +83,7 @@ impl Reader<'_> {
 
     fn server(&self, block: Option<Block<'_>>, faults: &mut Faults) -> (Server, Limits) {
         let mut raw = RawServer::default();
+        let mut listen = 0..0;
         let mut limits = Limits::default();
         if let Some(mut block) = block {
             if let Some(tls) = block.take_table("tls", faults) {
@@ -94,7 +95,11 @@ impl Reader<'_> {
                 limits = self.limits(block, faults);
             }
             block.warn_without_effect("server", &["proxy_protocol", "runtime_dir"], faults);
+            listen = block.key_span("listen").unwrap_or(listen);
             raw = block.read_partly(faults);
+        }
+        if raw.listen.as_ref().is_some_and(Vec::is_empty) {
+            faults.fault(self.source, listen, "`server.listen` is empty", "name at least one address");
         }
         let (listen, admin) = self.listeners(raw.listen.as_deref(), raw.admin.as_ref(), faults);
         let admin_token = raw.admin_token.as_ref().and_then(|source| self.admin_token(source, faults));
@@ -136,9 +141,6 @@ impl Reader<'_> {
         faults: &mut Faults,
     ) -> (Vec<SocketAddr>, SocketAddr) {
         let mut addresses: Vec<SocketAddr> = Vec::new();
-        if listen.is_some_and(<[_]>::is_empty) {
-            faults.fault(self.source, 0..0, "`server.listen` is empty", "name at least one address");
-        }
         for text in listen.unwrap_or_default() {
             let Some(address) = self.address(text, faults) else { continue };
             if addresses.contains(&address) {
@@ -189,21 +191,17 @@ impl Reader<'_> {
         let header_timeout = period(raw.header_timeout, default.header_timeout);
         let body_timeout = period(raw.body_timeout, default.body_timeout);
         let idle_timeout = period(raw.idle_timeout, default.idle_timeout);
-        let mut size = |value: Option<Spanned<Size>>, default: u64, least: u64, most: u64| match value {
-            None => default,
-            Some(value) if (least..=most).contains(&value.get_ref().0) => value.get_ref().0,
-            Some(value) => {
-                faults.fault(self.source, value.span(), format!("this limit is {least} to {most} bytes"), "");
-                default
-            }
-        };
+        let mut size =
+            |key, value, default, (least, most)| Bounds { key, default, least, most }.size(self.source, value, faults);
         // The carrier's parser has bounds of its own above these.
-        let head_size = size(raw.head_size, default.head_size as u64, 256, 512 << 10) as usize;
-        let target_size = size(raw.target_size, default.target_size as u64, 64, 60 << 10) as usize;
-        let body_size = size(raw.body_size, default.body_size, 1, 1 << 40);
+        let (head, target) = (default.head_size as u64, default.target_size as u64);
+        let head_size = size("head_size", raw.head_size, head, (256, 512 << 10)) as usize;
+        let target_size = size("target_size", raw.target_size, target, (64, 60 << 10)) as usize;
+        let body_size = size("body_size", raw.body_size, default.body_size, (1, 1 << 40));
         let head_lines = match raw.head_lines {
             Some(lines) if !(1..=250).contains(lines.get_ref()) => {
-                faults.fault(self.source, lines.span(), "`head_lines` is 1 to 250", "");
+                let hint = format!("the default is {}", default.head_lines);
+                faults.fault(self.source, lines.span(), "`head_lines` is 1 to 250", hint);
                 default.head_lines
             }
             Some(lines) => usize::from(lines.into_inner()),
@@ -274,7 +272,7 @@ impl Reader<'_> {
     }
 }
 
-/// A network in CIDR notation, or one address.
+/// A network in CIDR notation, or one address. A client that comes by IPv4 has an IPv4 address, however it was written.
 pub(super) fn network(source: &Arc<Source>, text: &Spanned<String>, faults: &mut Faults) -> Option<ipnet::IpNet> {
     let parsed = text
         .get_ref()
@@ -284,6 +282,13 @@ pub(super) fn network(source: &Arc<Source>, text: &Spanned<String>, faults: &mut
     if parsed.is_none() {
         let message = format!("`{}` is no network", text.get_ref());
         faults.fault(source, text.span(), message, "write \"10.0.0.0/8\" or \"2001:db8::/32\"");
+    }
+    if let Some(ipnet::IpNet::V6(network)) = parsed
+        && let Some(address) = network.network().to_ipv4_mapped()
+        && let Some(length) = network.prefix_len().checked_sub(96)
+    {
+        let message = format!("no client is in `{}`: addresses of this form are taken for IPv4", text.get_ref());
+        faults.fault(source, text.span(), message, format!("write \"{address}/{length}\""));
     }
     parsed
 }

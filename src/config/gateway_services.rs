@@ -51,7 +51,15 @@ impl Reader<'_> {
             None => 1,
         };
         let timeouts = timeouts(self.source, raw.timeouts.unwrap_or_default(), DEFAULT_TIMEOUTS, faults);
-        let servers = raw.servers.into_inner().into_iter().map(Spanned::into_inner).collect();
+        let servers = raw.servers.into_inner();
+        for (place, server) in servers.iter().enumerate() {
+            let address = &server.get_ref().address;
+            if servers.iter().take(place).any(|earlier| earlier.get_ref().address == *address) {
+                let message = format!("server `{address}` stands twice in `{section}`");
+                faults.fault(self.source, server.span(), message, "give it a weight instead");
+            }
+        }
+        let servers = servers.into_iter().map(Spanned::into_inner).collect();
         Some(Upstream { name: name.get_ref().clone(), servers, timeouts, retries })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Called at start, by every verb, and by tests. A configuration with a fault is never given out.
 
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,13 +10,13 @@ use std::sync::Arc;
 use super::spanned::Spanned;
 use sha2::{Digest, Sha256};
 
-use super::compile::{CompiledFile, Surroundings, compile};
+use super::compile::{Surroundings, compile};
 use super::diag::{Faults, Source};
 use super::gateway_file;
 use super::policy_file::PolicyTest;
+use super::realms::{self, Compiled};
 use super::settings::{Settings, beside};
 use crate::policy::rehearsal::Tree;
-use crate::policy::route::Realm;
 use crate::policy::snapshot::Snapshot;
 
 /// A whole configuration without faults.
@@ -67,9 +68,17 @@ pub struct Disk {
     pub secrets: bool,
 }
 
+/// More is no configuration file, but a device or a mistake.
+const LONGEST_FILE: u64 = 32 << 20;
+
 impl Files for Disk {
     fn read(&self, path: &Path) -> Result<String, String> {
-        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+        file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        if bytes.len() as u64 > LONGEST_FILE {
+            return Err(format!("it is longer than {} MiB", LONGEST_FILE >> 20));
+        }
         String::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
     }
 
@@ -85,7 +94,9 @@ pub struct Loading {
     pub config: Option<Config>,
     /// The accounts file of a `file:` directory, as soon as the settings name one, and where they do.
     pub accounts: Option<(PathBuf, Place)>,
-    /// Faults and warnings.
+    /// The files, in the order in which they were named.
+    pub files: Vec<String>,
+    /// Faults and warnings, in the order of the files and of the places in them.
     pub faults: Faults,
 }
 
@@ -103,6 +114,7 @@ pub struct Place {
 pub fn load(path: &Path, files: &dyn Files) -> Loading {
     let mut loading = Loading::default();
     let config = load_into(path, files, &mut loading);
+    loading.faults.sort(&loading.files);
     loading.config = config.filter(|_| !loading.faults.any_fault());
     loading
 }
@@ -116,6 +128,7 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
         );
     });
     let source = Arc::new(Source { name: path.display().to_string(), text: without_mark(text.ok()?) });
+    loading.files.push(source.name.clone());
     let gateway = gateway_file::read(&source, files, faults)?;
     loading.accounts = gateway.accounts.map(|(path, span)| (path, Place { source: Arc::clone(&source), span }));
     let mut hash = Sha256::new();
@@ -129,15 +142,22 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
         limits: &gateway.settings.limits,
     };
     let set = read_set(&source, &gateway.policies.include, &around, hash.clone(), files, faults);
-    let mut names = vec![source.name.clone()];
-    names.extend(set.names);
+    loading.files.extend(set.names);
     let candidate = (!gateway.policies.candidate.is_empty()).then(|| {
-        let candidate = read_set(&source, &gateway.policies.candidate, &around, hash, files, faults);
-        names.extend(candidate.names);
+        // A file may stand in both lists, and what is wrong with it was told then.
+        let mut found = Faults::default();
+        let candidate = read_set(&source, &gateway.policies.candidate, &around, hash, files, &mut found);
+        faults.append_new(found);
+        for name in candidate.names {
+            if !loading.files.contains(&name) {
+                loading.files.push(name);
+            }
+        }
         Candidate { snapshot: candidate.snapshot, sample: gateway.policies.sample }
     });
     let PolicySet { snapshot, trees, tests, .. } = set;
-    Some(Config { settings: gateway.settings, snapshot, trees, tests, candidate, files: names })
+    let files = loading.files.clone();
+    Some(Config { settings: gateway.settings, snapshot, trees, tests, candidate, files })
 }
 
 /// The policies of one list of files.
@@ -157,7 +177,7 @@ fn read_set(
     files: &dyn Files,
     faults: &mut Faults,
 ) -> PolicySet {
-    let mut compiled: Vec<(Arc<Source>, CompiledFile)> = Vec::new();
+    let mut compiled: Vec<Compiled> = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for include in list {
         let Some(file) = policy_source(gateway, include, files, faults) else { continue };
@@ -169,10 +189,10 @@ fn read_set(
         hash.update(file.text.as_bytes());
         hash.update([0]);
         if let Some(realm) = compile(&file, around, faults) {
-            refuse_twins(&file, &realm, &compiled, faults);
             compiled.push((file, realm));
         }
     }
+    realms::judge(&compiled, compiled.len() == list.len(), faults);
     let revision: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     let (mut realms, mut trees, mut tests) = (Vec::new(), Vec::new(), Vec::new());
     for (_, file) in compiled {
@@ -201,46 +221,6 @@ fn policy_source(
             let message = format!("cannot read `{}`: {error}", path.display());
             faults.fault(gateway, include.span(), message, "paths are relative to this file");
             None
-        }
-    }
-}
-
-fn refuse_twins(
-    file: &Arc<Source>,
-    realm: &CompiledFile,
-    earlier: &[(Arc<Source>, CompiledFile)],
-    faults: &mut Faults,
-) {
-    let span: Range<usize> = realm.realm_span.clone();
-    for (source, other) in earlier {
-        refuse_unreachable(source, &other.realm, &realm.realm, faults);
-        refuse_unreachable(file, &realm.realm, &other.realm, faults);
-        if other.realm.name == realm.realm.name {
-            let message = format!("realm `{}` stands in {} already", realm.realm.name, source.name);
-            faults.fault(file, span.clone(), message, "a realm is one file");
-        }
-        if other.realm.base == realm.realm.base {
-            let message = format!("base `{}/` belongs to realm `{}` already", realm.realm.base, other.realm.name);
-            faults.fault(file, span.clone(), message, "");
-        }
-    }
-}
-
-/// The longest base owns a path, so what a route has below another realm's base can never match.
-fn refuse_unreachable(file: &Arc<Source>, realm: &Realm, owner: &Realm, faults: &mut Faults) {
-    if owner.base.len() <= realm.base.len() || realm.strip_base(&owner.base).is_none() {
-        return;
-    }
-    for route in &realm.routes {
-        for (method, pattern) in &route.matches {
-            let whole = format!("{}{pattern}", realm.base);
-            if owner.strip_base(&whole).is_some() {
-                let before = usize::try_from(route.location.line).unwrap_or(1).saturating_sub(2);
-                let start = file.text.match_indices('\n').nth(before).map_or(0, |(end, _)| end + 1);
-                let message =
-                    format!("`{method} {pattern}` can never match: realm `{}` owns {}", owner.name, owner.base);
-                faults.fault(file, start..start, message, "move the route there, or change a base");
-            }
         }
     }
 }

@@ -6,9 +6,11 @@
 pub mod block;
 mod compile;
 mod compile_charges;
+mod compile_fields;
 mod compile_quota;
 mod compile_route;
 mod compile_test;
+mod contradictions;
 pub mod diag;
 mod gateway_bounds;
 mod gateway_directory;
@@ -18,14 +20,17 @@ mod gateway_store;
 mod gateway_tls;
 mod gateway_token;
 pub mod load;
+mod overlaps;
 pub mod policy_file;
 pub mod rate;
 mod raw;
+mod realms;
 pub mod secret;
 pub mod settings;
 pub mod spanned;
 pub mod value;
 pub mod watched;
+mod wording;
 
 #[cfg(test)]
 mod tests;

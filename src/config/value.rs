@@ -58,6 +58,16 @@ impl fmt::Display for Period {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
+/// As it would be written, in the largest unit that fits.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
+        let fits = units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit));
+        let (unit, name) = fits.unwrap_or((1, "B"));
+        write!(f, "{}{name}", self.0 / unit)
+    }
+}
+
 impl Size {
     /// Reads a size.
     #[must_use]
@@ -321,6 +331,9 @@ mod tests {
             assert_eq!(Period::parse(bad), None, "{bad}");
         }
         assert_eq!(Size::parse("8KB"), None);
+        for text in ["0B", "100B", "8KiB", "1025KiB", "10MiB", "1024GiB"] {
+            assert_eq!(Size::parse(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]

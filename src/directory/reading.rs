@@ -3,7 +3,7 @@
 //! Called at start, by `check`, and when the file changes. Every fault of the file is noted; a file with a
 //! fault gives no records.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::spanned::Spanned;
@@ -99,7 +99,7 @@ impl Reader<'_, '_> {
         for account in &accounts {
             self.user(account, &mut records);
         }
-        let ids: HashSet<&str> = accounts.iter().map(|account| account.id.get_ref().as_str()).collect();
+        let ids: BTreeSet<&str> = accounts.iter().map(|account| account.id.get_ref().as_str()).collect();
         for credential in credentials {
             self.credential(credential, &ids, &mut records);
         }
@@ -107,7 +107,7 @@ impl Reader<'_, '_> {
     }
 
     fn tree(&mut self, accounts: &[RawAccount], records: &mut Records) {
-        let mut by_id: HashMap<&str, &RawAccount> = HashMap::new();
+        let mut by_id: BTreeMap<&str, &RawAccount> = BTreeMap::new();
         for account in accounts {
             let id = account.id.get_ref().as_str();
             self.check_id(&account.id, "account");
@@ -134,7 +134,8 @@ impl Reader<'_, '_> {
                 continue;
             }
             match line_up(account, &by_id) {
-                Ok((lineage, suspended)) => {
+                Ok((None, _)) => {}
+                Ok((Some(lineage), suspended)) => {
                     let record = Arc::new(Account { lineage, suspended, password_mark: marked(account) });
                     records.accounts.insert(account.id.get_ref().as_str().into(), record);
                 }
@@ -160,13 +161,9 @@ impl Reader<'_, '_> {
             self.faults.fault(self.source, email.span(), message, "ASCII, at most 254 characters, one @, no blanks");
             return;
         };
-        if records.users.contains_key(&*canonical) {
-            self.faults.fault(
-                self.source,
-                email.span(),
-                format!("e-mail `{canonical}` stands twice"),
-                "e-mails are unique",
-            );
+        if let Some(first) = records.users.get(&*canonical) {
+            let message = format!("e-mail `{canonical}` belongs to account `{}` already", first.account);
+            self.faults.fault(self.source, email.span(), message, "e-mails are unique, whatever their letter case");
         }
         // An e-mail without a password is kept, so that it stays taken; nobody can log in with it.
         let password = account.password.as_ref().map_or("", |password| password.get_ref());
@@ -195,7 +192,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn credential(&mut self, raw: RawCredential, ids: &HashSet<&str>, records: &mut Records) {
+    fn credential(&mut self, raw: RawCredential, ids: &BTreeSet<&str>, records: &mut Records) {
         self.check_id(&raw.id, "API");
         if !ids.contains(raw.account.get_ref().as_str()) {
             let hint = suggest(raw.account.get_ref(), ids.iter().copied());
@@ -231,8 +228,9 @@ impl Reader<'_, '_> {
         let realms = raw.realms;
         let last_used = LastUsed::default();
         let credential = Credential { id: Arc::clone(&id), account, proof, realms, not_before, not_after, last_used };
-        if records.credentials.insert(Arc::clone(&id), Arc::new(credential)).is_some() {
-            self.faults.fault(self.source, raw.id.span(), format!("API id `{id}` stands twice"), "");
+        if let Some(first) = records.credentials.insert(Arc::clone(&id), Arc::new(credential)) {
+            let message = format!("API id `{id}` stands twice, first for account `{}`", first.account);
+            self.faults.fault(self.source, raw.id.span(), message, "give each credential an id of its own");
         }
     }
 
@@ -281,8 +279,8 @@ fn knows(known: &[Box<str>], name: &str) -> bool {
     known.is_empty() || known.iter().any(|known| **known == *name)
 }
 
-/// The lineage of an account, and whether it or one above it is suspended.
-fn line_up(account: &RawAccount, by_id: &HashMap<&str, &RawAccount>) -> Result<(Lineage, bool), String> {
+/// The lineage of an account, `None` where an id in it is none, and whether it or one above it is suspended.
+fn line_up(account: &RawAccount, by_id: &BTreeMap<&str, &RawAccount>) -> Result<(Option<Lineage>, bool), String> {
     let mut nodes = Vec::new();
     let mut suspended = false;
     let mut next = Some(account);
@@ -295,10 +293,7 @@ fn line_up(account: &RawAccount, by_id: &HashMap<&str, &RawAccount>) -> Result<(
         suspended |= current.status == Some(Status::Suspended);
         next = current.parent.as_ref().and_then(|parent| by_id.get(parent.get_ref().as_str()).copied());
     }
-    let lineage = Lineage::new(nodes.into_iter().rev());
-    lineage
-        .map(|lineage| (lineage, suspended))
-        .ok_or_else(|| format!("account `{}` has no lineage", account.id.get_ref()))
+    Ok((Lineage::new(nodes.into_iter().rev()), suspended))
 }
 
 fn seconds(time: &Datetime) -> Option<i64> {

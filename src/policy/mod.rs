@@ -9,6 +9,7 @@ pub mod credential;
 pub mod decision;
 pub mod facts;
 pub mod ladder;
+pub mod left_behind;
 pub mod method;
 pub mod pattern;
 pub mod principal;

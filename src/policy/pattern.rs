@@ -8,6 +8,9 @@ use super::uri::parse_target;
 /// The most parameters a pattern may have.
 pub const MAX_PARAMETERS: usize = 8;
 
+/// The most segments a pattern may have.
+pub const MAX_SEGMENTS: usize = 64;
+
 /// One segment of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
@@ -57,6 +60,8 @@ pub enum PatternError {
     Repeated(String),
     #[error("more than {MAX_PARAMETERS} parameters")]
     TooMany,
+    #[error("more than {MAX_SEGMENTS} segments")]
+    TooLong,
 }
 
 impl Pattern {
@@ -67,6 +72,9 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let inside = text.strip_prefix('/').ok_or(PatternError::NoSlash)?;
         let pieces: Vec<&str> = inside.split('/').collect();
+        if pieces.len() > MAX_SEGMENTS {
+            return Err(PatternError::TooLong);
+        }
         let mut segments: Vec<Segment> = Vec::with_capacity(pieces.len());
         for (index, piece) in pieces.iter().enumerate() {
             let segment = parse_segment(piece)?;

@@ -188,17 +188,17 @@ impl Realm {
         self.table.find(method, inside)
     }
 
-    /// Adds a route under all its patterns.
+    /// Adds a route under all its patterns that no other has.
     ///
     /// # Errors
-    /// The index of the pattern that another route has already, and that route.
-    pub fn add(&mut self, route: Route) -> Result<(), (usize, super::table::Clash)> {
+    /// The index of each pattern that a route has already, and that route. The realm serves for further judging then, not
+    /// for requests.
+    pub fn add(&mut self, route: Route) -> Result<(), Vec<(usize, super::table::Clash)>> {
         let index = super::table::RouteIndex(u32::try_from(self.routes.len()).unwrap_or(u32::MAX));
-        for (place, (method, pattern)) in route.matches.iter().enumerate() {
-            self.table.insert(*method, pattern, index).map_err(|clash| (place, clash))?;
-        }
+        let added = route.matches.iter().map(|(method, pattern)| self.table.insert(*method, pattern, index));
+        let clashes: Vec<_> = added.enumerate().filter_map(|(place, added)| Some((place, added.err()?))).collect();
         self.routes.push(route);
-        Ok(())
+        if clashes.is_empty() { Ok(()) } else { Err(clashes) }
     }
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::exchange::{Exchange, Sender};
 use crate::policy::ladder::Permit;
+use crate::policy::left_behind::is_dropped;
 use crate::policy::route::{Realm, Route, Timeouts};
 use crate::policy::told::identity_headers;
 use crate::policy::uri::Target;
@@ -42,54 +43,9 @@ pub struct HeadEdits {
     pub set: Vec<(&'static str, HeaderValue)>,
 }
 
-/// Fields that are only about the connection they came on; `transfer-encoding` is the carrier's own.
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "upgrade",
-];
-
-/// What clients may not tell upstreams: their place is ours, or the proxies' before us.
-const RESERVED: &[&str] = &[
-    "cf-connecting-ip",
-    "forwarded",
-    "proxy",
-    "true-client-ip",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-real-ip",
-    "x-request-id",
-    "x-rewrite-url",
-];
-
 /// What upstreams may not tell clients: hop-by-hop, or the gateway's to say.
 const RESERVED_OF_REPLIES: &[&str] =
     &["keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "upgrade", "x-request-id"];
-
-/// Whether a client's field, by its lower-case name, stays behind.
-///
-/// Names with `_` all do: some upstreams read them as `-`, and then they are a second spelling.
-#[must_use]
-pub fn is_dropped(name: &str, forward_authorization: bool) -> bool {
-    match name.as_bytes().first() {
-        Some(b'x') => {
-            name.starts_with("x-auth-")
-                || name.starts_with("x-forwarded-")
-                || name.starts_with("x-envoy-")
-                || RESERVED.contains(&name)
-                || name.contains('_')
-        }
-        Some(b'a') if name == "authorization" => !forward_authorization,
-        _ => RESERVED.contains(&name) || HOP_BY_HOP.contains(&name) || name.contains('_'),
-    }
-}
 
 /// Whether an upstream's field, by its lower-case name, stays behind.
 #[must_use]

@@ -43,7 +43,10 @@ fn every_fault_of_a_file_is_named_with_its_place() {
         ("[[account]]\nid='a'\nrole='r'\nstatus='gone'\n", "`gone` is not possible here"),
         ("[[account]]\nid='a'\nrole='r'\nstats='x'\n", "did you mean `status`?"),
         ("[[credential]]\nid='k'\naccount='a'\nkey='hunter2'\nrealms=[]\n", "no digest"),
-        ("[[account]]\nid='a'\nrole='r'\n[[credential]]\nid='k'\naccount='b'\nkey='sha256:00'\n", "did you mean `a`?"),
+        (
+            "[[account]]\nid='a'\nrole='r'\n[[credential]]\nid='k'\naccount='b'\nkey='sha256:00'\n",
+            "no account `b` (known: `a`)",
+        ),
         ("[[acount]]\nid='a'\n", "unknown key `acount`"),
     ];
     for (text, expected) in cases {

@@ -1,0 +1,250 @@
+//! The corpus of broken configurations: what `check` says of each, word for word.
+//!
+//! A file of tests/broken is one case. Behind what it is about stand sections: a file of the configuration each, and last
+//! `--- findings`, all lines that are expected, in order. A file that a case leaves out is the one of sound.case.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails loudly")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use portcullis::cli::report::{Loaded, read_all};
+use portcullis::config::diag::Faults;
+use serde_json::Value;
+
+struct Case {
+    name: String,
+    /// By their paths.
+    files: BTreeMap<String, String>,
+    findings: Vec<String>,
+}
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken")
+}
+
+fn case(path: &Path) -> Case {
+    let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+    let text = fs::read_to_string(path).unwrap();
+    let mut files = BTreeMap::new();
+    let mut sections = text.split("\n--- ");
+    assert!(!sections.next().unwrap().trim().is_empty(), "{name} does not say what it is about");
+    for section in sections {
+        let (file, text) = section.split_once('\n').unwrap_or((section, ""));
+        let text = text.trim_end_matches('\n');
+        let text = if text.is_empty() { String::new() } else { format!("{text}\n") };
+        assert!(files.insert(file.trim().to_owned(), text).is_none(), "{name}: {file} stands twice");
+    }
+    let findings = files.remove("findings").unwrap_or_else(|| panic!("{name} has no findings"));
+    let findings = findings.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    Case { name, files, findings }
+}
+
+/// All cases but the sound one, whose files stand in for what they leave out.
+fn cases() -> Vec<Case> {
+    let sound = case(&corpus().join("sound.case"));
+    let mut cases: Vec<Case> = Vec::new();
+    for entry in fs::read_dir(corpus()).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(path.extension().is_some_and(|extension| extension == "case"), "{} is no case", path.display());
+        let mut case = case(&path);
+        for (file, text) in &sound.files {
+            case.files.entry(file.clone()).or_insert_with(|| text.clone());
+        }
+        cases.push(case);
+    }
+    cases.sort_by(|one, other| one.name.cmp(&other.name));
+    cases
+}
+
+impl Case {
+    fn named(name: &str) -> Self {
+        cases().into_iter().find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}"))
+    }
+
+    fn written(&self) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, text) in &self.files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn judged(&self) -> (bool, Faults, String) {
+        let folder = self.written();
+        let here = format!("{}/", folder.path().display());
+        match read_all(&folder.path().join("gateway.toml")) {
+            Ok(Loaded { warnings, .. }) => (true, warnings, here),
+            Err(faults) => (false, faults, here),
+        }
+    }
+
+    fn checked(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let folder = self.written();
+        command.current_dir(folder.path()).arg("check").args(arguments).env_remove("PORTCULLIS_NOT_SET");
+        command.output().unwrap()
+    }
+}
+
+/// Findings without the folder that they were written to.
+fn lines(faults: &Faults, here: &str) -> Vec<String> {
+    faults.iter().map(|fault| fault.to_string().replace(here, "").replace('\n', " ")).collect()
+}
+
+#[test]
+fn every_case_is_told_word_for_word_and_place_for_place() {
+    let cases = cases();
+    assert!(cases.len() > 100, "only {} cases", cases.len());
+    let mut wrong = String::new();
+    for case in &cases {
+        let (good, faults, here) = case.judged();
+        let found = lines(&faults, &here);
+        if found != case.findings {
+            wrong += &format!("== {}\n{}\n-- expected\n{}\n", case.name, found.join("\n"), case.findings.join("\n"));
+        }
+        if found.is_empty() != (case.name == "sound") {
+            wrong += &format!("== {}: {} findings\n", case.name, found.len());
+        }
+        let refused = case.findings.iter().any(|line| line.contains(": fault: ") || line.starts_with("fault: "));
+        if good == refused {
+            wrong += &format!("== {}: only faults keep a gateway from starting\n", case.name);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// What a rule, a remedy or a value type of the sources says, and why no case provokes it.
+const NOT_PROVOKED: &[(&str, &str)] = &[
+    ("more than 65536 quotas in a file", "the file would be longer than all others together"),
+    ("a role's quota serves all accounts of that role", "it is the remedy of the one above"),
+    ("{most} in flight", "it is how `check --print` shows a quota that is good"),
+    ("{written}, burst {}{shared}", "it is how `check --print` shows a quota that is good"),
+    (", shared", "it is how `check --print` shows a quota that is good"),
+    ("not read, since no gateway starts", "it stands for a secret that nobody reads"),
+    ("what stands there is not UTF-8, so it is no URL", "a case is a text"),
+    ("not UTF-8 at byte", "a case is a text"),
+    ("it is longer than {} MiB", "a case is short"),
+    ("no random bytes for a token key", "no configuration makes a machine run out of them"),
+    ("name one in token.keys", "it is the remedy of the one above"),
+    ("name the file with `-c`, or start in its folder", "each case has a gateway.toml"),
+];
+
+/// Files that find nothing themselves, or whose texts are another library's.
+const SILENT: &[&str] = &["settings.rs", "wording.rs"];
+
+/// Where findings are made.
+const MAKERS: &[&str] = &["src/config", "src/directory/reading.rs", "src/directory/phc.rs", "src/policy/pattern.rs"];
+
+#[test]
+fn every_text_that_the_sources_can_say_is_in_the_corpus() {
+    let mut said = Vec::new();
+    for case in cases() {
+        let (_, faults, here) = case.judged();
+        said.extend(lines(&faults, &here));
+    }
+    let (mut texts, mut missing) = (0, Vec::new());
+    for file in makers() {
+        for text in literals(&fs::read_to_string(&file).unwrap()) {
+            // Where a value type words its error, a dash parts what is wrong from the remedy.
+            let parts = parts(&text.replace(" — ", " ("));
+            let excused = NOT_PROVOKED.iter().any(|(excused, _)| text.contains(excused));
+            texts += 1;
+            if !excused && !said.iter().any(|line| holds(line, &parts)) {
+                missing.push(format!("{}: {text}", file.display()));
+            }
+        }
+    }
+    assert!(texts > 200, "only {texts} texts were found in the sources");
+    assert!(missing.is_empty(), "no case of tests/broken provokes\n{}", missing.join("\n"));
+    for (excused, why) in NOT_PROVOKED {
+        assert!(!said.iter().any(|line| line.contains(excused)), "{excused} is provoked; it was not, since {why}");
+    }
+}
+
+fn makers() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for maker in MAKERS.iter().map(|maker| root.join(maker)) {
+        match fs::read_dir(&maker) {
+            Ok(entries) => files.extend(entries.map(|entry| entry.unwrap().path())),
+            Err(_) => files.push(maker),
+        }
+    }
+    files.retain(|file| SILENT.iter().all(|silent| !file.ends_with(silent)));
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs") && !file.ends_with("tests.rs"));
+    files
+}
+
+/// The texts of two words and more in the code of a file, but not its tests, comments and attributes.
+fn literals(source: &str) -> Vec<String> {
+    let code = source.split("#[cfg(test)]").next().unwrap();
+    let quiet = |line: &&str| {
+        let line = line.trim_start();
+        !line.starts_with("//") && (!line.starts_with("#[") || line.starts_with("#[error"))
+    };
+    let code = code.lines().filter(quiet).collect::<Vec<_>>().join("\n");
+    let mut found = Vec::new();
+    let mut rest = code.as_str();
+    while let Some(start) = rest.find('"') {
+        let raw = rest[..start].ends_with('r');
+        // A character in quotes is no text.
+        if rest[..start].ends_with('\'') && rest[start + 1..].starts_with('\'') {
+            rest = &rest[start + 2..];
+            continue;
+        }
+        let (text, length) = literal(&rest[start + 1..], raw);
+        rest = &rest[start + 1 + length..];
+        if text.trim().contains(' ') {
+            found.push(text);
+        }
+    }
+    found
+}
+
+/// The value of a literal, and how many bytes it takes with its end.
+fn literal(code: &str, raw: bool) -> (String, usize) {
+    let (mut text, mut escaped, mut skipping) = (String::new(), false, false);
+    for (place, letter) in code.char_indices() {
+        if skipping && letter.is_whitespace() {
+            continue;
+        }
+        skipping = false;
+        match letter {
+            '\n' if escaped => skipping = true,
+            'n' if escaped => text.push('\n'),
+            _ if escaped => text.push(letter),
+            '\\' if !raw => {
+                escaped = true;
+                continue;
+            }
+            '"' => return (text, place + 1),
+            _ => text.push(letter),
+        }
+        escaped = false;
+    }
+    panic!("a literal without an end: {code}");
+}
+
+/// What a format text says between its placeholders.
+fn parts(text: &str) -> Vec<String> {
+    let text = text.replace("{{", "\u{1}").replace("}}", "\u{2}");
+    let parts = text.split('{').enumerate().map(|(place, part)| match place {
+        0 => part,
+        _ => part.split_once('}').map_or(part, |(_, behind)| behind),
+    });
+    parts.map(|part| part.replace('\u{1}', "{").replace('\u{2}', "}")).filter(|part| !part.is_empty()).collect()
+}
+
+fn holds(line: &str, parts: &[String]) -> bool {
+    let mut rest = line;
+    parts.iter().all(|part| {
+        let found = rest.find(part.as_str());
+        rest = found.map_or("", |place| &rest[place + part.len()..]);
+        found.is_some()
+    })
+}
