@@ -10,6 +10,7 @@ use super::load::{Files, Loading, load};
 mod quotas;
 mod quotas_compiled;
 mod services;
+mod watched;
 mod whole;
 
 struct InMemory(HashMap<&'static str, String>);
