@@ -24,7 +24,13 @@ fn every_file_that_is_read_is_noted_even_of_a_refused_configuration() {
         secret("url", "url"),
         secret("token", "token"),
     );
-    for (name, text) in [("key", "k"), ("admin", "a"), ("token", "t"), ("p.toml", POLICY), ("ca.pem", "")] {
+    for (name, text) in [
+        ("key", "0123456789abcdef0123456789abcdef"),
+        ("admin", "a"),
+        ("token", "t"),
+        ("p.toml", POLICY),
+        ("ca.pem", ""),
+    ] {
         write(name, text);
     }
     let policies = "include = [\"p.toml\", \"gone.toml\"]\ncandidate = [\"p.toml\", \"next.toml\"]";
