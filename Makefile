@@ -7,7 +7,7 @@ BINARY := target/release/portcullis
 # Shown by `portcullis_build_info`.
 export PORTCULLIS_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null || echo -)
 
-.PHONY: help run test soak check-tools build packages-run packages-test fmt bench clean
+.PHONY: help run test soak check-tools build packages-run packages-test fmt bench schema clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -26,6 +26,9 @@ build: check-tools ## Build the release binary
 
 bench: packages-run ## Criterion benches of the decision
 	$(CARGO) bench --locked --bench decide
+
+schema: ## Renew what is generated: deploy/schema and the table of reasons in README.md
+	@CARGO="$(CARGO)" bash .ci/generated
 
 fmt: ## Format the sources
 	$(CARGO) fmt

@@ -20,6 +20,7 @@ use criterion::{Criterion, Throughput};
 use portcullis::policy::credential::Scheme;
 use portcullis::policy::ladder::{Decision, Permit};
 use portcullis::policy::method::Method;
+use portcullis::policy::snapshot::Snapshot;
 use portcullis::policy::uri::parse_target;
 use portcullis::problem::registry::Registry;
 use portcullis::proxy::exchange::{Exchange, Live, Sender};
@@ -108,8 +109,30 @@ fn report(world: &World) -> std::io::Result<()> {
         writeln!(out, "{:14} {shipped:5.0} ns {large:5.0} ns {ratio:7.2} {:>8}", kind.name(), counts.join(" / "))?;
         bounds_hold &= shipped < MOST_NANOSECONDS && ratio <= MOST_RATIO;
     }
+    report_shadow(world, &mut out)?;
     let verdict = if bounds_hold { "hold" } else { "ARE BROKEN" };
     writeln!(out, "bounds (shipped below {MOST_NANOSECONDS} ns, ratio at most {MOST_RATIO}): {verdict}\n")
+}
+
+/// What candidate policies add to a decision: others of the same size that say the same, by slices in turns.
+fn report_shadow(world: &World, out: &mut impl std::io::Write) -> std::io::Result<()> {
+    let set = &world.sets[0];
+    let candidate = set.snapshot.as_ref().clone();
+    for kind in Kind::ALL {
+        let slice = |candidate: Option<&Snapshot>| {
+            let started = Instant::now();
+            for call in set.calls(kind).iter().cycle().take(SLICE) {
+                black_box(world.judge_beside(&set.snapshot, black_box(candidate), black_box(call)));
+            }
+            started.elapsed().as_nanos() as f64 / SLICE as f64
+        };
+        let more = (0..ROUNDS).map(|_| {
+            let [alone, first, second, again] = [None, Some(&candidate), Some(&candidate), None].map(slice);
+            ((first + second) - (alone + again)) / 2.0
+        });
+        writeln!(out, "{:14} {:5.0} ns more beside a candidate", kind.name(), median(more.collect()))?;
+    }
+    Ok(())
 }
 
 /// Nanoseconds a decision.

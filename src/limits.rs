@@ -10,6 +10,7 @@ mod bucket;
 mod conformance;
 mod in_flight;
 mod key;
+mod lines;
 mod shared;
 mod spent;
 mod table;
@@ -23,9 +24,9 @@ use self::in_flight::InFlight;
 pub use self::in_flight::Running;
 use self::key::Keys;
 use self::shared::Shared;
-use self::spent::Spent;
+use self::spent::{Refusal, Spent};
 use self::table::Table;
-use crate::policy::quota::{Charge, Charges, Limit, QuotaIndex};
+use crate::policy::quota::{Charge, Charges, Limit, QuotaIndex, Rate};
 use crate::store::{Patience, Store};
 use crate::telemetry::metrics::Metrics;
 
@@ -172,6 +173,9 @@ impl Limits {
         note: impl Fn(QuotaIndex, Said) + Sync,
     ) -> Taken {
         let mut now = self.now();
+        if let Some((charge, rate)) = single_own(charges) {
+            return self.take_single(charge, rate, now, &note);
+        }
         let mut spent = Spent::new(self, charges);
         let missing = spent.take_leased(now);
         // Before the store is asked: of requests that come together, no more draw than own quotas let pass.
@@ -186,6 +190,22 @@ impl Limits {
             now = self.now();
         }
         Taken::All { reading: spent.keep(now, &note), running }
+    }
+
+    /// Of one bucket there is nothing to undo: it is read and changed in one step.
+    fn take_single(&self, charge: &Charge<'_>, rate: &Rate, now: u64, note: &impl Fn(QuotaIndex, Said)) -> Taken {
+        let key = self.keys.of(charge);
+        match self.local.take(key, rate, now) {
+            Ok(cell) => {
+                note(charge.index, Said::Admitted);
+                let reading = bucket::reading(charge.index, cell.tat, now, rate);
+                Taken::All { reading: Some(reading), running: Running::default() }
+            }
+            Err(wait) => {
+                let tat = self.local.read(key, now);
+                Taken::Nothing(Refusal::of_rate(charge.index, tat, now, rate, wait).told(note))
+            }
+        }
     }
 
     /// What [`Limits::take`] would refuse without asking the store; nothing is taken. Quotas that all gateways share refuse
@@ -219,6 +239,26 @@ impl Limits {
         charges.iter().map(peek).collect()
     }
 
+    /// What [`Limits::take`] would come to, as far as this gateway knows: the tightest quota's reading after it, or why
+    /// nothing would be taken. Nothing is taken, and the store is not asked.
+    ///
+    /// # Errors
+    /// Why nothing would be taken.
+    pub fn foresee(&self, charges: &Charges<'_>) -> Result<Option<Reading>, Refused> {
+        if let Some(standing) = Standing::refusing(&self.peek(charges)) {
+            return Err(Refused { quota: standing.quota, retry_after: standing.wait_seconds().max(1), reading: None });
+        }
+        let now = self.now();
+        let after = |charge: &Charge<'_>| {
+            let Limit::Rate(rate) = charge.quota.limit else { return None };
+            let key = self.keys.of(charge);
+            let tat = if rate.shared { self.shared.peek(key, now) } else { self.local.read(key, now) };
+            let tat = bucket::conform(tat, now, &rate, 1).unwrap_or(tat);
+            Some(bucket::reading(charge.index, tat, now, &rate))
+        };
+        Ok(charges.iter().filter_map(after).reduce(Reading::tighter))
+    }
+
     /// How many buckets of local quotas there are.
     #[must_use]
     pub fn kept(&self) -> usize {
@@ -243,6 +283,16 @@ impl Limits {
                 #[cfg(test)]
                 Clock::Manual(now) => now.load(std::sync::atomic::Ordering::Relaxed),
             }
+    }
+}
+
+/// The charge where it is the only one, to a rate of this gateway's own: so are most.
+fn single_own<'c>(charges: &'c Charges<'c>) -> Option<(&'c Charge<'c>, &'c Rate)> {
+    let mut each = charges.iter();
+    let (Some(charge), None) = (each.next(), each.next()) else { return None };
+    match &charge.quota.limit {
+        Limit::Rate(rate) if !rate.shared => Some((charge, rate)),
+        Limit::Rate(_) | Limit::InFlight(_) => None,
     }
 }
 

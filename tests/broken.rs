@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use portcullis::cli::report::{Loaded, read_all};
 use portcullis::config::diag::Faults;
@@ -116,6 +117,179 @@ fn every_case_is_told_word_for_word_and_place_for_place() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_binary_tells_programs_the_same_with_exit_code_2_for_faults() {
+    let mut judged = 0;
+    for case in cases().iter().step_by(9) {
+        let output = case.checked(&["--format", "json"]);
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let found: Vec<String> = rows.iter().map(line).collect();
+        assert_eq!(found, case.findings, "{}", case.name);
+        let refused = rows.iter().any(|row| row["severity"] == "fault");
+        assert_eq!(output.status.code(), Some(if refused { 2 } else { 0 }), "{}", case.name);
+        judged += rows.len();
+    }
+    assert!(judged > 20, "only {judged} findings");
+}
+
+/// A row of the JSON form, as the log has it.
+fn line(row: &Value) -> String {
+    let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+    let hint = row["hint"].as_str().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    assert!((row["end_line"].as_u64(), row["end_column"].as_u64()) >= (row["line"].as_u64(), row["column"].as_u64()));
+    format!("{}:{}:{}: {}: {}{hint}", text("file"), row["line"], row["column"], text("severity"), text("message"))
+}
+
+#[test]
+fn the_binary_tells_people_like_a_compiler_does() {
+    for (name, shown) in [
+        (
+            "several-files",
+            r#"error: `inf` is no log level
+ --> gateway.toml:2:7
+  |
+2 | log = "inf"
+  |       ^^^^^
+  |
+  = help: did you mean `info`?
+
+error: the realm has no role `ownr`
+  --> policies/p.toml:11:10
+   |
+11 | allow = ["ownr"]
+   |          ^^^^^^
+   |
+   = help: did you mean `owner`?
+
+error: an account id is 1 to 64 of A-Z a-z 0-9 . _ ~ -
+ --> policies/accounts.toml:2:6
+  |
+2 | id = "the boss"
+  |      ^^^^^^^^^^
+
+3 faults, 0 warnings
+"#,
+        ),
+        (
+            "columns-count-characters",
+            r#"error: a role is 1 to 64 of A-Z a-z 0-9 . _ ~ -
+ --> policies/p.toml:4:20
+  |
+4 |     roles = ["owner", "über", "clerk", "clerk"]
+  |                       ^^^^^^
+
+error: role `clerk` stands twice, so it would outrank itself
+ --> policies/p.toml:4:37
+  |
+4 |     roles = ["owner", "über", "clerk", "clerk"]
+  |                                        ^^^^^^^
+  |
+  = help: drop one
+
+2 faults, 0 warnings
+"#,
+        ),
+        (
+            "token-key-written",
+            r#"error: a secret is never written in a file
+ --> gateway.toml:2:30
+  |
+2 | keys = [{ id = "k", secret = "********************************" }]
+  |                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: use { env = "NAME" } or { file = "/path" }
+
+1 fault, 0 warnings
+"#,
+        ),
+    ] {
+        let output = Case::named(name).checked(&[]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), shown, "{name}");
+    }
+    let warned = Case::named("route-hidden-method").checked(&[]);
+    let shown = String::from_utf8(warned.stdout).unwrap();
+    assert!(shown.starts_with("warning: `/meetings/permanent` hides `GET /meetings/{id}`"), "{shown}");
+    assert!(
+        shown.contains("\ngood: 1 realm, 2 routes, 1 test, ") && shown.ends_with("; 0 faults, 1 warning\n"),
+        "{shown}"
+    );
+    assert_eq!(warned.status.code(), Some(0));
+}
+
+/// What cases paste where no secret belongs, or name as one.
+const SECRETS: &[&str] = &["hunter2", "0123456789abcdef0123456789abcdef"];
+
+#[test]
+fn no_finding_shows_what_may_be_a_secret() {
+    let mut holding = 0;
+    for case in cases() {
+        let files: String =
+            case.files.iter().filter(|(name, _)| name.contains(".toml")).map(|(_, text)| &**text).collect();
+        if !SECRETS.iter().any(|secret| files.contains(secret)) {
+            continue;
+        }
+        holding += 1;
+        for format in ["text", "json"] {
+            let output = case.checked(&["--format", format]);
+            let shown = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert!(
+                !shown.is_empty() && !SECRETS.iter().any(|secret| shown.contains(secret)),
+                "{}: {shown}",
+                case.name
+            );
+        }
+    }
+    assert!(holding >= 5, "only {holding} cases hold a secret");
+}
+
+/// A machine that is busy is given time; what grows with the square of the length would take hours.
+const BOUNDED: Duration = Duration::from_secs(60);
+
+#[test]
+fn byte_order_mark_windows_line_ends_and_tabs_are_read() {
+    let mut case = Case::named("sound");
+    for text in case.files.values_mut() {
+        *text = format!("\u{feff}{}", text.replace(" = ", "\t=\t").replace('\n', "\r\n"));
+    }
+    let output = case.checked(&[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    // A fault of such a file has its place all the same.
+    let policy = case.files.get_mut("policies/p.toml").unwrap();
+    *policy = policy.replace("\"orders.get\"", "\"orders get\"");
+    let output = case.checked(&[]);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("policies/p.toml:18:8\n") && !shown.contains('\r'), "{shown}");
+}
+
+#[test]
+fn ten_mebibytes_are_read_or_refused_in_bounded_time() {
+    let sound = Case::named("sound").files["policies/p.toml"].clone();
+    let route = |number: usize| {
+        format!("\n[[route]]\nname = \"r{number}\"\nmatch = \"GET /r/{number}\"\nallow = [\"owner\"]\n")
+    };
+    let half_bad = |number: usize| route(number).replace("owner", if number % 50 == 0 { "ownr" } else { "owner" });
+    let comment = format!("# {}\n", "a comment of eighty characters, as they stand in long files ".repeat(2));
+    for (what, text, code) in [
+        ("comments", sound.clone() + &comment.repeat((10 << 20) / comment.len()), 0),
+        ("routes", sound.clone() + &(0..6000).map(route).collect::<String>(), 0),
+        ("faults", sound.clone() + &(0..6000).map(half_bad).collect::<String>(), 2),
+        ("one line", format!("{sound}\n# {}", "x".repeat(10 << 20)), 0),
+        ("brackets", format!("{sound}\nx = {}", "[".repeat(10 << 20)), 2),
+        ("a long name", sound.replace("orders.get", &"x".repeat(10 << 20)), 2),
+        ("a long pattern", sound.replace("/orders/", &"/x".repeat(5 << 20)), 2),
+        ("too long", sound.clone() + &comment.repeat((33 << 20) / comment.len()), 2),
+    ] {
+        let mut case = Case::named("sound");
+        case.files.insert("policies/p.toml".to_owned(), text);
+        let begun = Instant::now();
+        let output = case.checked(&[]);
+        let (took, shown) =
+            (begun.elapsed(), String::from_utf8_lossy(&output.stdout[..output.stdout.len().min(2000)]).into_owned());
+        assert_eq!(output.status.code(), Some(code), "{what}: {shown}");
+        assert!(took < BOUNDED, "{what} took {took:?}");
+    }
 }
 
 /// What a rule, a remedy or a value type of the sources says, and why no case provokes it.

@@ -20,6 +20,7 @@ use portcullis::policy::ladder::{Decision, MAX_QUESTIONS, decide};
 use portcullis::policy::principal::{Identity, Principal};
 use portcullis::policy::quota::{QuotaAnswer, Stage};
 use portcullis::policy::rehearsal::Tree;
+use portcullis::policy::second_opinion::{Disagreement, second_opinion};
 use portcullis::policy::snapshot::Snapshot;
 use portcullis::proxy::intake::MapFields;
 use portcullis::reason::Reason;
@@ -140,6 +141,16 @@ impl World {
 
     /// The whole decision. The token was verified before; its principal is at hand, as from a cache.
     pub(crate) fn judge(&self, snapshot: &Snapshot, call: &Call) -> Decision {
+        self.judge_beside(snapshot, None, call).0
+    }
+
+    /// The same with candidate policies that are asked for their opinion.
+    pub(crate) fn judge_beside(
+        &self,
+        snapshot: &Snapshot,
+        candidate: Option<&Snapshot>,
+        call: &Call,
+    ) -> (Decision, Option<Disagreement>) {
         let fields = MapFields(&call.fields);
         let head = RequestHead::read(&call.method, &call.target, &fields, CLIENT);
         let mut facts = Facts::new(&head, snapshot);
@@ -160,7 +171,12 @@ impl World {
             }
             decision = decide(&facts);
         }
-        decision
+        let known = |id: &str| {
+            let account = self.accounts.account(id);
+            Some(account.map_or(TargetAnswer::Unknown, |account| TargetAnswer::Known(Arc::clone(account))))
+        };
+        let opinion = candidate.and_then(|candidate| second_opinion(&facts, &decision, snapshot, candidate, known));
+        (decision, opinion)
     }
 }
 

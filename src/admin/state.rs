@@ -110,6 +110,7 @@ impl Admin {
         let read = self.reloader.files();
         json_ok(&json!({
             "revision": live.snapshot.revision(), "files": read.names, "loaded_at": read.at,
+            "candidate": live.shadow.as_ref().map(|shadow| shadow.snapshot.revision()),
         }))
     }
 }

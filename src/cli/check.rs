@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::args::{CheckArgs, Format};
-use super::report::{Loaded, read_all, summary, write_json, write_text};
+use super::report::{Loaded, count, read_all, summary, write_json, write_text};
 use super::{Done, Exit};
 use crate::config::secret::Secret;
 use crate::config::settings::{Directory, DirectorySource, Limits, Server, Settings, TlsFiles, Upstream};
@@ -39,7 +39,10 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Done {
         let revision = config.snapshot.revision();
         writeln!(
             out,
-            "good: {realms} realms, {routes} routes, {tests} tests, revision {revision}; {}",
+            "good: {}, {}, {}, revision {revision}; {}",
+            count(realms, "realm"),
+            count(routes, "route"),
+            count(tests, "test"),
             summary(&faults)
         )?;
         if config.settings.accounts_file().is_none() {

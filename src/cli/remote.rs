@@ -117,7 +117,7 @@ impl Remote {
             innermost.to_string()
         };
         let message = format!(
-            "cannot reach the admin listener at {}: {why}; is the gateway running, or is it another --admin?",
+            "cannot reach the admin listener at {}: {why}; is the gateway running, or does it listen elsewhere?",
             self.url
         );
         Stop { message, exit: Exit::Unavailable }
@@ -211,7 +211,7 @@ fn checked(url: &str) -> Result<String, Stop> {
     let known = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     match known {
         Some(host) if !host.is_empty() && !host.contains(['?', '#', '@']) => Ok(url.trim_end_matches('/').to_owned()),
-        Some(_) | None => Err(Stop::usage("--admin is a URL like http://127.0.0.1:8081")),
+        Some(_) | None => Err(Stop::usage("an admin listener is named by a URL like http://127.0.0.1:8081")),
     }
 }
 

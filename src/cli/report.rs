@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use super::{Exit, Stop};
@@ -100,10 +100,14 @@ pub fn stop(faults: &Faults) -> Stop {
     Stop { message, exit: Exit::BadFiles }
 }
 
+/// "1 fault", "2 faults"
+pub(super) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// "2 faults, 1 warning"
 #[must_use]
 pub fn summary(faults: &Faults) -> String {
-    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
     let (bad, warned) = (faults.count(Severity::Fault), faults.count(Severity::Warning));
     format!("{}, {}", count(bad, "fault"), count(warned, "warning"))
 }
@@ -137,23 +141,35 @@ fn render(fault: &Fault, places: &mut Places, renderer: &Renderer) -> String {
         Severity::Warning => Level::WARNING,
     };
     let title = level.primary_title(fault.message.as_str());
-    let mut group = match &fault.source {
+    let group = match &fault.source {
         Some(source) => {
             let (lines, span) = (places.of(source), visible(&source.text, &fault.span));
             let start = lines.start(span.start);
             // The line alone: the rest of a long file would be read through for each of its findings.
             let line = source.text[start..].split('\n').next().unwrap_or_default();
             let line = line.strip_suffix('\r').unwrap_or(line);
+            if line.len() > LONGEST_LINE {
+                let (number, column) = lines.position(source, span.start);
+                let origin = Origin::path(source.name.as_str()).line(number).char_column(column);
+                return renderer.render(&[hinted(title.element(origin), fault)]);
+            }
             let span = (span.start - start).min(line.len())..(span.end - start).min(line.len());
             let snippet = Snippet::source(masked(line, &span)).line_start(lines.line(start)).path(source.name.as_str());
             title.element(snippet.annotation(AnnotationKind::Primary.span(span)))
         }
-        None => annotate_snippets::Group::with_title(title),
+        None => Group::with_title(title),
     };
-    if let Some(hint) = &fault.hint {
-        group = group.element(Level::HELP.message(hint.as_str()));
+    renderer.render(&[hinted(group, fault)])
+}
+
+/// A longer line is not shown.
+const LONGEST_LINE: usize = 4096;
+
+fn hinted<'a>(group: Group<'a>, fault: &'a Fault) -> Group<'a> {
+    match &fault.hint {
+        Some(hint) => group.element(Level::HELP.message(hint.as_str())),
+        None => group,
     }
-    renderer.render(&[group])
 }
 
 /// The text with the quoted values blanked in the line shown, where its keys speak of secrets: what was

@@ -1,5 +1,13 @@
 //! `portcullis routes`: the role × route matrix.
+//!
+//! As a table that fits a terminal of 100 columns, or as JSON with everything that a route says. What it shows is read off the
+//! compiled policies; nothing is judged. `table` draws.
 
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde::Serialize;
@@ -9,34 +17,54 @@ use super::report::load_or_stop;
 use super::{Done, Exit, Stop};
 use crate::config::diag::suggest;
 use crate::config::load::Config;
+use crate::policy::mutants::wire_name;
 use crate::policy::quota::Quota;
-use crate::policy::route::{Destination, Realm, Route};
+use crate::policy::route::{Destination, Realm, Route, TargetSource};
 
-/// Names longer than this would push the roles off the screen.
-const WIDEST: usize = 46;
+/// What stands for an upstream where the gateway answers itself.
+const GATEWAY: &str = "gateway";
 
 /// Runs the verb.
 ///
 /// # Errors
-/// Bad files, an unknown role, or an output that cannot be written.
+/// Bad files, an unknown role or upstream, or an output that cannot be written.
 pub fn run(args: &RoutesArgs, out: &mut dyn Write) -> Done {
     let config = load_or_stop(&args.config.config)?;
+    show(args, &config, out)
+}
+
+fn show(args: &RoutesArgs, config: &Config, out: &mut dyn Write) -> Done {
     let realms = config.snapshot.realms();
     if let Some(role) = args.role.as_deref().filter(|role| realms.iter().all(|realm| realm.role(role).is_none())) {
         let known = realms.iter().flat_map(|realm| realm.roles.iter().map(|role| &**role));
-        return Err(Stop::usage(format!("no realm has a role `{role}`; {}", suggest(role, known))));
+        return Err(Stop::usage(format!("no realm has a role `{role}`; {}", suggest(role, unique(known)))));
     }
-    let all = realms.iter().flat_map(|realm| realm.routes.iter().map(move |route| (realm, route)));
-    if args.format == Format::Text && all.into_iter().all(|(realm, route)| !chosen(args, realm, route, &config)) {
-        let upstreams = config.settings.upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>();
-        writeln!(out, "nothing matches (upstreams: {}, gateway)", upstreams.join(", "))?;
-        return Ok(Exit::Ok);
+    let upstreams = || config.settings.upstreams.iter().map(|upstream| upstream.name.as_str()).chain([GATEWAY]);
+    if let Some(name) = args.upstream.as_deref().filter(|name| upstreams().all(|known| known != *name)) {
+        return Err(Stop::usage(format!("no upstream `{name}`; {}", suggest(name, unique(upstreams())))));
     }
+    let chosen: Vec<(&Realm, Vec<&Route>)> = realms
+        .iter()
+        .map(|realm| (realm, realm.routes.iter().filter(|route| is_chosen(args, realm, route, config)).collect()))
+        .filter(|(_, routes): &(_, Vec<_>)| !routes.is_empty())
+        .collect();
     match args.format {
-        Format::Json => json(args, &config, out)?,
-        Format::Text => text(args, &config, out)?,
+        Format::Json => json(&chosen, config, out)?,
+        Format::Text if chosen.is_empty() => writeln!(out, "no route matches")?,
+        Format::Text => table::write(&chosen, config, out)?,
     }
     Ok(Exit::Ok)
+}
+
+/// Without those that stood earlier.
+fn unique<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<&'t str> {
+    let mut seen = Vec::new();
+    for text in texts {
+        if !seen.contains(&text) {
+            seen.push(text);
+        }
+    }
+    seen
 }
 
 /// The upstream's name, or what answers in its place.
@@ -45,14 +73,14 @@ fn answered_by<'c>(route: &Route, config: &'c Config) -> &'c str {
         Destination::Upstream(index) => {
             config.settings.upstreams.get(usize::from(index.0)).map_or("-", |upstream| &upstream.name)
         }
-        Destination::Login | Destination::Logout => "gateway",
+        Destination::Login | Destination::Logout => GATEWAY,
     }
 }
 
-fn chosen(args: &RoutesArgs, realm: &Realm, route: &Route, config: &Config) -> bool {
+fn is_chosen(args: &RoutesArgs, realm: &Realm, route: &Route, config: &Config) -> bool {
     let role = args.role.as_deref();
     let reaches =
-        role.is_none_or(|role| route.public || realm.role(role).and_then(|role| route.access.scope(role)).is_some());
+        role.is_none_or(|role| realm.role(role).is_some_and(|role| route.public || route.access.scope(role).is_some()));
     let paths = || route.matches.iter().map(|(_, pattern)| format!("{}{pattern}", realm.base));
     (!args.public || route.public)
         && reaches
@@ -60,44 +88,7 @@ fn chosen(args: &RoutesArgs, realm: &Realm, route: &Route, config: &Config) -> b
         && args.upstream.as_deref().is_none_or(|name| answered_by(route, config) == name)
 }
 
-fn text(args: &RoutesArgs, config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
-    for realm in config.snapshot.realms() {
-        let routes: Vec<&Route> = realm.routes.iter().filter(|route| chosen(args, realm, route, config)).collect();
-        if routes.is_empty() {
-            continue;
-        }
-        let base = if realm.base.is_empty() { "/" } else { &realm.base };
-        writeln!(out, "{}  {base}  ({} routes; paths below are behind the base)", realm.name, routes.len())?;
-        let short: Vec<String> = realm.roles.iter().map(|role| role.chars().take(8).collect()).collect();
-        let roles: String = short.iter().map(|role| format!(" {role:<8}")).collect();
-        writeln!(out, "  {:<WIDEST$}{roles} upstream", "")?;
-        for route in routes {
-            for (index, (method, pattern)) in route.matches.iter().enumerate() {
-                let line = format!("{method} {pattern}");
-                let scopes: String = realm.roles.iter().map(|role| cell(realm, route, role)).collect();
-                let first = if index == 0 { answered_by(route, config) } else { "〃" };
-                writeln!(out, "  {line:<WIDEST$}{scopes} {first}")?;
-            }
-        }
-        writeln!(out)?;
-    }
-    writeln!(
-        out,
-        "own: its own account · below: accounts under it · subtree: both · any: every account · public: no credential"
-    )
-}
-
-fn cell(realm: &Realm, route: &Route, role: &str) -> String {
-    let scope = realm.role(role).and_then(|role| route.access.scope(role));
-    let shown = match scope {
-        _ if !route.enabled => "off",
-        _ if route.public => "public",
-        Some(scope) => scope.name(),
-        None => "-",
-    };
-    format!(" {shown:<8}")
-}
-
+/// Everything that a route says.
 #[derive(Serialize)]
 struct Row<'a> {
     realm: &'a str,
@@ -107,8 +98,16 @@ struct Row<'a> {
     public: bool,
     enabled: bool,
     upstream: &'a str,
-    allow: std::collections::BTreeMap<&'a str, &'static str>,
+    allow: BTreeMap<&'a str, &'static str>,
+    schemes: Vec<&'static str>,
+    headers: Vec<String>,
+    app_types: &'a [Box<str>],
+    target: Option<String>,
+    target_role: Option<&'a str>,
     quotas: Vec<Allowance<'a>>,
+    body_size: u64,
+    strip_base: bool,
+    forward_authorization: bool,
 }
 
 /// A quota of the realm or the route; whether it applies depends on the caller.
@@ -129,30 +128,47 @@ fn allowances<'a>(realm: &'a Realm, route: &'a Route) -> Vec<Allowance<'a>> {
     quotas.map(shown).collect()
 }
 
-fn json(args: &RoutesArgs, config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
-    let mut rows = Vec::new();
-    for realm in config.snapshot.realms() {
-        for route in realm.routes.iter().filter(|route| chosen(args, realm, route, config)) {
-            let allow = realm.roles.iter().filter_map(|role| {
-                let scope = realm.role(role).and_then(|role| route.access.scope(role))?;
-                Some((&**role, scope.name()))
-            });
-            rows.push(Row {
-                realm: &realm.name,
-                route: &route.name,
-                location: route.location.to_string(),
-                matches: route
-                    .matches
-                    .iter()
-                    .map(|(method, pattern)| format!("{method} {}{pattern}", realm.base))
-                    .collect(),
-                public: route.public,
-                enabled: route.enabled,
-                upstream: answered_by(route, config),
-                allow: allow.collect(),
-                quotas: allowances(realm, route),
-            });
+/// As policy files write it.
+fn target(route: &Route) -> Option<String> {
+    let (_, pattern) = route.matches.first()?;
+    Some(match &route.target.as_ref()?.source {
+        TargetSource::Path(index) => {
+            let mut parameters = pattern.segments().iter().filter_map(|segment| segment.parameter());
+            format!("path.{}", parameters.nth(*index)?)
         }
+        TargetSource::Query { name, optional } => format!("query.{name}{}", if *optional { "?" } else { "" }),
+        TargetSource::Header(name) => format!("header.{}", wire_name(name)),
+    })
+}
+
+fn json(chosen: &[(&Realm, Vec<&Route>)], config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
+    let mut rows = Vec::new();
+    for (realm, route) in chosen.iter().flat_map(|(realm, routes)| routes.iter().map(move |route| (*realm, *route))) {
+        let allow = realm.roles.iter().filter_map(|role| {
+            let scope = realm.role(role).and_then(|role| route.access.scope(role))?;
+            Some((&**role, scope.name()))
+        });
+        let schemes = [("basic", route.schemes.basic), ("token", route.schemes.token)];
+        let patterns = route.matches.iter().map(|(method, pattern)| format!("{method} {}{pattern}", realm.base));
+        rows.push(Row {
+            realm: &realm.name,
+            route: &route.name,
+            location: route.location.to_string(),
+            matches: patterns.collect(),
+            public: route.public,
+            enabled: route.enabled,
+            upstream: answered_by(route, config),
+            allow: allow.collect(),
+            schemes: schemes.into_iter().filter(|(_, taken)| *taken).map(|(name, _)| name).collect(),
+            headers: route.headers.iter().map(|name| wire_name(name)).collect(),
+            app_types: &route.app_types,
+            target: target(route),
+            target_role: route.target.as_ref().and_then(|target| target.role.as_deref()),
+            quotas: allowances(realm, route),
+            body_size: route.body_size,
+            strip_base: route.strip_base,
+            forward_authorization: route.forward_authorization,
+        });
     }
     serde_json::to_writer_pretty(&mut *out, &rows)?;
     writeln!(out)

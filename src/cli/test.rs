@@ -1,23 +1,68 @@
-//! `portcullis test`: the policies' own tests, and how much of the policies they judge.
+//! `portcullis test`: the policies' own tests, how much of the policies they judge, and what they would not notice.
+//!
+//! `judge` holds one call against its test, `coverage` counts, `mutation` changes one rule after another, `words` and `junit`
+//! write what came of it. A running gateway is not asked; every decision is the ladder's.
 
-use std::collections::BTreeSet;
+mod coverage;
+mod judge;
+mod junit;
+mod mutation;
+#[cfg(test)]
+mod survivors;
+#[cfg(test)]
+mod tests;
+mod words;
+
 use std::io::Write;
+use std::time::{Duration, Instant};
 
-use super::args::TestArgs;
+use self::coverage::Coverage;
+use self::judge::{Verdict, judge};
+use self::mutation::Mutation;
+use super::args::{Format, TestArgs};
 use super::report::load_or_stop;
 use super::{Done, Exit};
 use crate::config::load::Config;
-use crate::config::policy_file::{Expectation, PolicyTest};
-use crate::policy::ladder::{Decision, Permit};
-use crate::policy::rehearsal::{Call, Tree, rehearse};
-use crate::policy::route::Destination;
-use crate::policy::snapshot::Spot;
+use crate::config::policy_file::PolicyTest;
+use crate::policy::rehearsal::Call;
 
-/// What some test did on a route: judged a role or nobody, saw a permit, saw a refusal.
-type Judged = (String, String, String);
+/// One call of one test, with what came of it.
+struct Judged<'c> {
+    test: &'c PolicyTest,
+    /// `ROLE:ACCOUNT` or `anonymous`.
+    caller: &'c str,
+    call: &'c Call,
+    verdict: Verdict,
+}
 
-/// Besides the roles, every route has to be seen from both sides.
-const SIDES: [&str; 2] = ["a permit", "a refusal"];
+/// Everything that a run came to.
+struct Findings<'c> {
+    calls: Vec<Judged<'c>>,
+    coverage: Coverage,
+    /// Less of the policies is covered than was asked for.
+    short: bool,
+    /// Mutants were asked for.
+    mutate: bool,
+    /// What became of them; not tried where a test fails.
+    mutation: Option<Mutation>,
+    /// Of the tests alone.
+    took: Duration,
+}
+
+impl<'c> Findings<'c> {
+    fn failed(&self) -> impl Iterator<Item = &Judged<'c>> {
+        self.calls.iter().filter(|call| call.verdict.difference.is_some())
+    }
+
+    /// A run without a single call has shown nothing.
+    fn good(&self) -> bool {
+        let mutants_good = match &self.mutation {
+            Some(mutation) => mutation.survivors().next().is_none(),
+            None => !self.mutate,
+        };
+        !self.calls.is_empty() && self.failed().next().is_none() && !self.short && mutants_good
+    }
+}
 
 /// Runs the verb.
 ///
@@ -25,104 +70,30 @@ const SIDES: [&str; 2] = ["a permit", "a refusal"];
 /// Bad files, or an output that cannot be written.
 pub fn run(args: &TestArgs, out: &mut dyn Write) -> Done {
     let config = load_or_stop(&args.config.config)?;
-    let (mut passed, mut failed) = (0, 0);
-    let mut judged = BTreeSet::new();
+    let findings = find(&config, args);
+    if let Some(path) = &args.junit {
+        junit::write(&findings, path)?;
+    }
+    match args.format {
+        Format::Text => words::text(&findings, out)?,
+        Format::Json => words::json(&findings, out)?,
+    }
+    Ok(if findings.good() { Exit::Ok } else { Exit::Failed })
+}
+
+fn find<'c>(config: &'c Config, args: &TestArgs) -> Findings<'c> {
+    let start = Instant::now();
+    let mut calls = Vec::new();
     for test in &config.tests {
         for (caller, call) in &test.calls {
-            match judge(&config, test, caller, call, &mut judged) {
-                Ok(()) => passed += 1,
-                Err(difference) => {
-                    failed += 1;
-                    let Call { method, target, .. } = call;
-                    writeln!(out, "FAIL {}: as {caller}, {method} {target}: {difference}", test.location)?;
-                }
-            }
+            let verdict = judge(config, &config.snapshot, test, call);
+            calls.push(Judged { test, caller, call, verdict });
         }
     }
-    let (covered, missing) = coverage(&config, &judged);
-    let all = covered + missing.len();
-    let percent = (covered * 100).checked_div(all).unwrap_or(100);
-    let short = args.min_coverage.is_some_and(|least| percent < usize::from(least));
-    if short {
-        for (realm, route, role) in &missing {
-            let verb = if SIDES.contains(&role.as_str()) { "expects" } else { "judges" };
-            writeln!(out, "no test {verb} {role} on {realm} {route}")?;
-        }
-    }
-    writeln!(
-        out,
-        "coverage: {covered} of {all}, {percent} % (each role, nobody, a permit and a refusal on each route)"
-    )?;
-    writeln!(out, "{passed} passed, {failed} failed")?;
-    Ok(if failed > 0 || short || passed == 0 { Exit::Failed } else { Exit::Ok })
-}
-
-fn judge(
-    config: &Config,
-    test: &PolicyTest,
-    caller: &str,
-    call: &Call,
-    judged: &mut BTreeSet<Judged>,
-) -> Result<(), String> {
-    let empty = Tree::default();
-    let tree = config.trees.iter().find(|(realm, _)| *realm == test.realm).map_or(&empty, |(_, tree)| tree);
-    rehearse(&config.snapshot, tree, call, |facts, decision| {
-        if let (Some((_, realm)), Spot::Route(_, route, _)) = (facts.place.realm, facts.place.spot) {
-            let role = caller.split(':').next().unwrap_or_default();
-            let side = SIDES[usize::from(matches!(test.expect, Expectation::Deny(_)))];
-            for seen in [role, side] {
-                judged.insert((realm.name.to_string(), route.name.to_string(), seen.to_owned()));
-            }
-        }
-        match (&test.expect, decision) {
-            (Expectation::Deny(expected), Decision::Deny(denial)) if *expected == denial.reason => Ok(()),
-            (Expectation::Permit { scope, upstream }, Decision::Permit(permit)) => {
-                if scope.is_some() && *scope != permit.scope() {
-                    let got = permit.scope().map_or("none", |scope| scope.name());
-                    return Err(format!("permitted with scope {got}"));
-                }
-                match upstream.as_deref() {
-                    Some(wanted) if wanted != upstream_name(config, permit) => {
-                        Err(format!("permitted, but goes to {}", upstream_name(config, permit)))
-                    }
-                    _ => Ok(()),
-                }
-            }
-            (expected, Decision::Deny(denial)) => {
-                Err(format!("expected {}, got {} ({})", expectation(expected), denial.reason, denial.cause))
-            }
-            (expected, _) => Err(format!("expected {}, got a permit", expectation(expected))),
-        }
-    })
-}
-
-fn expectation(expect: &Expectation) -> &'static str {
-    match expect {
-        Expectation::Permit { .. } => "permit",
-        Expectation::Deny(reason) => reason.name(),
-    }
-}
-
-fn upstream_name<'c>(config: &'c Config, permit: &Permit) -> &'c str {
-    match permit.destination() {
-        Destination::Upstream(index) => {
-            config.settings.upstreams.get(usize::from(index.0)).map_or("-", |upstream| &upstream.name)
-        }
-        Destination::Login | Destination::Logout => "gateway",
-    }
-}
-
-/// The gateway's own routes hold no rule of the operator's, so they need no test of the operator's.
-fn coverage(config: &Config, judged: &BTreeSet<Judged>) -> (usize, Vec<Judged>) {
-    let mut covered = 0;
-    let mut missing = Vec::new();
-    for realm in config.snapshot.realms() {
-        for route in realm.routes.iter().filter(|route| matches!(route.destination, Destination::Upstream(_))) {
-            for role in realm.roles.iter().map(|role| &**role).chain(["anonymous"]).chain(SIDES) {
-                let pair = (realm.name.to_string(), route.name.to_string(), role.to_owned());
-                if judged.contains(&pair) { covered += 1 } else { missing.push(pair) }
-            }
-        }
-    }
-    (covered, missing)
+    let took = start.elapsed();
+    let coverage = coverage::of(config, &calls);
+    let short = args.min_coverage.is_some_and(|least| coverage.percent() < usize::from(least));
+    let passed = calls.iter().all(|call| call.verdict.difference.is_none());
+    let mutation = (args.mutate && passed && !calls.is_empty()).then(|| mutation::tried(config, &calls));
+    Findings { calls, coverage, short, mutate: args.mutate, mutation, took }
 }

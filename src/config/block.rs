@@ -4,6 +4,7 @@
 //! its own. serde stops at the first error of a table, so the key that caused it is taken out and the
 //! rest is read again, until all faults of the table are found.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,11 +24,19 @@ pub struct Block<'i> {
     span: Range<usize>,
 }
 
+/// So many tell that a file is no TOML.
+const MOST_SYNTAX_ERRORS: usize = 20;
+
 impl<'i> Block<'i> {
     /// Parses a whole file.
     pub fn parse(source: &'i Arc<Source>, faults: &mut Faults) -> Option<Self> {
         let (root, errors) = DeTable::parse_recoverable(&source.text);
+        // Of what follows from one mistake, each open bracket tells again; and a file of another format is wrong all over.
+        let mut places: BTreeMap<usize, &toml::de::Error> = BTreeMap::new();
         for error in &errors {
+            places.entry(error.span().unwrap_or(0..0).start).or_insert(error);
+        }
+        for error in places.values().take(MOST_SYNTAX_ERRORS) {
             let span = error.span().unwrap_or(0..0);
             let twice = error.message() == "duplicate key";
             let hint = if twice { "it stands further up already" } else { "" };

@@ -45,7 +45,7 @@ pub(super) struct Surroundings<'s> {
     pub limits: &'s Limits,
 }
 
-const TOP: &[&str] = &["realm", "login", "quota", "route", "fixture", "test"];
+pub(super) const TOP: &[&str] = &["realm", "login", "quota", "route", "fixture", "test"];
 
 /// The file being compiled, with what its parts refer to.
 pub(super) struct Compiler<'s> {
@@ -161,6 +161,7 @@ impl Compiler<'_> {
 
     fn realm(&self, block: Block<'_>, faults: &mut Faults) -> Option<(Realm, Defaults)> {
         block.warn_without_effect("realm", &["cors"], faults);
+        let location = Location { file: self.source.name.as_str().into(), line: block.line() };
         let raw: RawRealm = block.read(faults)?;
         self.label(&raw.name, "a realm's name", faults);
         let base = self.base(&raw.base, faults)?;
@@ -168,6 +169,7 @@ impl Compiler<'_> {
         let schemes = self.schemes(&raw.schemes, faults);
         let mut realm = Realm {
             name: raw.name.get_ref().as_str().into(),
+            location,
             base,
             roles,
             schemes,

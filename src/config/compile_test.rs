@@ -2,14 +2,16 @@
 //!
 //! Called by `compile` only.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::spanned::Spanned;
 
 use super::compile::Compiler;
 use super::diag::{Faults, suggest};
-use super::policy_file::{Expectation, PolicyTest, RawTest};
+use super::policy_file::{Expectation, PolicyTest, RawTest, Wanted};
 use super::value::Texts;
+use crate::policy::outcome::{AUTHORIZATION, TOLD_APART};
 use crate::policy::principal::Account;
 use crate::policy::rehearsal::{Call, Tree};
 use crate::policy::route::{Location, Realm};
@@ -24,7 +26,8 @@ impl Compiler<'_> {
         tree: &Tree,
         faults: &mut Faults,
     ) -> Option<PolicyTest> {
-        let expect = self.expectation(&raw, faults)?;
+        let expect = self.expectation(&raw, realm, faults)?;
+        let client = self.client(raw.client.as_ref(), faults);
         let mut headers: Vec<(String, String)> = Vec::new();
         for (name, value) in &raw.headers.0 {
             let Some(value) = value else {
@@ -55,6 +58,7 @@ impl Compiler<'_> {
                 let mut call = Call::new(method, &format!("{}{path}", realm.base));
                 call.headers.clone_from(&headers);
                 call.caller.clone_from(&account);
+                call.client = client.unwrap_or(call.client);
                 calls.push((caller.get_ref().clone(), call));
             }
         }
@@ -88,7 +92,63 @@ impl Compiler<'_> {
         account.map(Some)
     }
 
-    fn expectation(&self, raw: &RawTest, faults: &mut Faults) -> Option<Expectation> {
+    fn client(&self, text: Option<&Spanned<String>>, faults: &mut Faults) -> Option<IpAddr> {
+        let text = text?;
+        let address = text.get_ref().parse().ok();
+        if address.is_none() {
+            let message = format!("`{}` is no address", text.get_ref());
+            faults.fault(self.source, text.span(), message, "client = \"10.1.2.3\"");
+        }
+        address
+    }
+
+    fn forwarded(&self, raw: &RawTest, realm: &Realm, faults: &mut Faults) -> Vec<(&'static str, Wanted)> {
+        let mut forwarded: Vec<(&'static str, Wanted)> = Vec::new();
+        for (name, value) in &raw.forwarded.0 {
+            let Some(known) = TOLD_APART.into_iter().find(|known| known.eq_ignore_ascii_case(name.get_ref())) else {
+                let message = format!("`{}` is no header that a policy decides about", name.get_ref());
+                faults.fault(self.source, name.span(), message, suggest(name.get_ref(), TOLD_APART));
+                continue;
+            };
+            let Some(value) = value else {
+                let hint = "forwarded = { \"X-Auth-Scope\" = \"below\" }";
+                faults.fault(self.source, name.span(), "forwarded headers of a test are a table", hint);
+                continue;
+            };
+            if forwarded.iter().any(|(earlier, _)| *earlier == known) {
+                faults.fault(self.source, name.span(), format!("`{known}` stands twice"), "");
+            }
+            let wanted = match value.get_ref().as_str() {
+                "" => Wanted::Nothing,
+                "*" => Wanted::Anything,
+                text => {
+                    self.check_forwarded(known, value, realm, faults);
+                    Wanted::Exactly(text.to_owned())
+                }
+            };
+            forwarded.push((known, wanted));
+        }
+        forwarded
+    }
+
+    /// A value that no call of a test could bring about is a slip of the pen.
+    fn check_forwarded(&self, name: &str, value: &Spanned<String>, realm: &Realm, faults: &mut Faults) {
+        match name {
+            "X-Auth-Scope" => {
+                self.scope(value, faults);
+            }
+            "X-Auth-Role" => {
+                self.role(realm, value, faults);
+            }
+            AUTHORIZATION | "X-Auth-Credential" => {
+                let message = format!("a call of a test has no credential that `{name}` could be");
+                faults.fault(self.source, value.span(), message, "write \"*\" for any value, \"\" for none");
+            }
+            _ => {}
+        }
+    }
+
+    fn expectation(&self, raw: &RawTest, realm: &Realm, faults: &mut Faults) -> Option<Expectation> {
         if raw.expect.get_ref() == "permit" {
             let scope = match &raw.scope {
                 Some(text) => Some(self.scope(text, faults)?),
@@ -98,10 +158,12 @@ impl Compiler<'_> {
                 self.upstream(name, faults)?;
             }
             let upstream = raw.upstream.as_ref().map(|name| name.get_ref().clone());
-            return Some(Expectation::Permit { scope, upstream });
+            let forwarded = self.forwarded(raw, realm, faults);
+            return Some(Expectation::Permit { scope, upstream, forwarded });
         }
-        if let Some(extra) = raw.scope.as_ref().or(raw.upstream.as_ref()) {
-            faults.fault(self.source, extra.span(), "only a permit has a scope and an upstream", "");
+        let header = raw.forwarded.0.first().map(|(name, _)| name);
+        if let Some(extra) = raw.scope.as_ref().or(raw.upstream.as_ref()).or(header) {
+            faults.fault(self.source, extra.span(), "only a permit has a scope, an upstream and forwarded headers", "");
         }
         match raw.expect.get_ref().parse::<Reason>() {
             Ok(reason) => Some(Expectation::Deny(reason)),

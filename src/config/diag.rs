@@ -154,7 +154,8 @@ impl Faults {
         message: String,
         hint: Hint,
     ) {
-        self.0.push(Fault { severity, source: source.cloned(), span, message, hint: hint.0 });
+        let hint = hint.0.map(clipped);
+        self.0.push(Fault { severity, source: source.cloned(), span, message: clipped(message), hint });
     }
 
     /// Takes another reader's findings over.
@@ -199,6 +200,15 @@ impl Faults {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.0.iter()
+    }
+}
+
+/// A finding repeats what is wrong, which may be as long as the file.
+fn clipped(text: String) -> String {
+    const LONGEST: usize = 600;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

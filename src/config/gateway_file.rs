@@ -41,7 +41,7 @@ pub(super) struct Policies {
 /// Of a hundred disagreements one is logged, unless said otherwise.
 const SAMPLE: f64 = 0.01;
 
-const SECTIONS: &[&str] =
+pub(super) const SECTIONS: &[&str] =
     &["server", "token", "store", "directory", "lockout", "upstreams", "policies", "reasons", "otlp"];
 
 /// Reads the whole file. `None` when a fault leaves nothing to go on with.

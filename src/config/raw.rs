@@ -4,23 +4,29 @@
 //! act on it yet or not. `settings` turns these into what the gateway runs with.
 
 use super::spanned::Spanned;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::schema::texts::{Address, DirectoryUrl, Id, LogLevel, Network};
 use super::value::{ByteRate, Period, SecretSource, ServerAddress, Size, TextSource};
 
 /// `[server]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawServer {
     /// Addresses for clients, plain HTTP. Default `["127.0.0.1:8080"]`.
+    #[schemars(with = "Option<Vec<Address>>", length(min = 1))]
     pub listen: Option<Vec<Spanned<String>>>,
     /// Address of the admin listener. Default `"127.0.0.1:8081"`.
+    #[schemars(with = "Option<Address>")]
     pub admin: Option<Spanned<String>>,
     /// Bearer token of the admin listener; mandatory when it is not on loopback.
     pub admin_token: Option<Spanned<SecretSource>>,
     /// Worker threads; 0 is one per core. Default 0.
+    #[schemars(range(max = 1024))]
     pub threads: Option<Spanned<u16>>,
     /// Networks whose `X-Forwarded-For` is believed. Default none.
+    #[schemars(with = "Vec<Network>")]
     pub trusted_proxies: Vec<Spanned<String>>,
     /// Each connection starts with a PROXY protocol header. Default false.
     pub proxy_protocol: bool,
@@ -33,15 +39,17 @@ pub(super) struct RawServer {
     /// `"stdout"` or a path. Default `"stdout"`.
     pub access_log: Option<Spanned<String>>,
     /// `error`, `warn`, `info`, `debug` or `trace`. Default `"info"`.
+    #[schemars(with = "Option<LogLevel>")]
     pub log: Option<Spanned<String>>,
 }
 
 /// `[server.tls]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "parsed from the start; TLS towards clients is not built yet")]
 pub(super) struct RawServerTls {
     /// Addresses for clients, TLS.
+    #[schemars(with = "Vec<Address>")]
     pub listen: Vec<Spanned<String>>,
     /// PEM chain, the server's own certificate first.
     pub certificate: Spanned<String>,
@@ -52,7 +60,7 @@ pub(super) struct RawServerTls {
 }
 
 /// `[server.limits]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[allow(dead_code, reason = "some limits are parsed before they are built")]
 pub(super) struct RawLimits {
@@ -71,6 +79,7 @@ pub(super) struct RawLimits {
     /// Request line and header section together. Default `"32KiB"`.
     pub head_size: Option<Spanned<Size>>,
     /// Field lines of a header section. Default 100.
+    #[schemars(range(min = 1, max = 250))]
     pub head_lines: Option<Spanned<u16>>,
     /// Path and query. Default `"8KiB"`.
     pub target_size: Option<Spanned<Size>>,
@@ -85,7 +94,7 @@ pub(super) struct RawLimits {
 }
 
 /// `[token]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawToken {
     /// `iss` of the tokens. Default `"portcullis"`.
@@ -93,27 +102,31 @@ pub(super) struct RawToken {
     /// Life of a token. Default `"20m"`.
     pub ttl: Option<Spanned<Period>>,
     /// Signing keys of at least 32 bytes: the first signs, all verify.
+    #[schemars(length(min = 1))]
     pub keys: Option<Spanned<Vec<Spanned<RawKey>>>>,
     /// Verified tokens that a node keeps. Default 262144.
+    #[schemars(range(min = 1))]
     pub cache: Option<Spanned<u32>>,
     /// How long a known token is honoured while the store is away; `"0s"` is not at all. Default `"20m"`.
     pub stale: Option<Spanned<Period>>,
     /// Sessions of one account; the oldest ends. Default 100.
+    #[schemars(range(min = 1))]
     pub sessions_per_account: Option<Spanned<u32>>,
 }
 
 /// One of `token.keys`, or of `directory.peppers`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawKey {
     /// What records name it by: the `kid` of tokens, the pepper of a digest.
+    #[schemars(with = "Id")]
     pub id: Spanned<String>,
     /// Its bytes.
     pub secret: Spanned<SecretSource>,
 }
 
 /// `[store]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawStore {
     /// Default `"memory:"`. One with a password may come from where secrets come from.
@@ -129,7 +142,7 @@ pub(super) struct RawStore {
 }
 
 /// `store.tls`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStoreTls {
     /// PEM of the authority.
@@ -141,16 +154,18 @@ pub(super) struct RawStoreTls {
 }
 
 /// `[directory]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawDirectory {
     /// Default `"file:policies/accounts.toml"`.
+    #[schemars(with = "Option<DirectoryUrl>")]
     pub url: Option<Spanned<String>>,
     /// The longest a request waits for the directory. Default `"200ms"`.
     pub budget: Option<Spanned<Period>>,
     /// How old a cached record may be where no change feed reaches us. Default `"30s"`.
     pub cache: Option<Spanned<Period>>,
     /// Records cached. Default 100000.
+    #[schemars(range(min = 1))]
     pub cache_entries: Option<Spanned<u32>>,
     /// How long an unknown record is remembered as such. Default `"5s"`.
     pub negative: Option<Spanned<Period>>,
@@ -167,23 +182,26 @@ pub(super) struct RawDirectory {
 }
 
 /// `[lockout]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawLockout {
     /// Failures of one identifier from one client network. Default 5.
+    #[schemars(range(min = 1))]
     pub attempts: Option<Spanned<u32>>,
     /// Failures of one client network. Default 100.
+    #[schemars(range(min = 1))]
     pub network_attempts: Option<Spanned<u32>>,
     /// Failures older than this are forgotten. Default `"15m"`.
     pub within: Option<Spanned<Period>>,
 }
 
 /// `[upstreams.NAME]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "some keys are parsed before they are built")]
 pub(super) struct RawUpstream {
-    /// Where it runs.
+    /// Where it runs: `"host:port"`, or with a weight.
+    #[schemars(length(min = 1))]
     pub servers: Spanned<Vec<Spanned<ServerAddress>>>,
     /// How a server is chosen. Default `"round_robin"`.
     pub balance: Option<RawBalance>,
@@ -198,6 +216,7 @@ pub(super) struct RawUpstream {
     /// Time limits.
     pub timeouts: Option<RawTimeouts>,
     /// After a failed connect, or of an idempotent request on a stale pooled connection. Default 1.
+    #[schemars(range(max = 5))]
     pub retries: Option<Spanned<u8>>,
     /// Retries as a share of requests. Default 0.2.
     pub retry_budget: Option<f64>,
@@ -206,7 +225,8 @@ pub(super) struct RawUpstream {
 }
 
 /// `upstreams.NAME.balance`
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawBalance {
     /// In turn, by weight.
@@ -218,7 +238,8 @@ pub(super) enum RawBalance {
 }
 
 /// `upstreams.NAME.http`
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub(super) enum RawHttp {
     /// HTTP/1.1
     #[serde(rename = "1.1")]
@@ -229,7 +250,7 @@ pub(super) enum RawHttp {
 }
 
 /// `upstreams.NAME.tls`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "parsed from the start; TLS towards upstreams is not built yet")]
 pub(super) struct RawUpstreamTls {
@@ -244,7 +265,7 @@ pub(super) struct RawUpstreamTls {
 }
 
 /// `upstreams.NAME.health`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "parsed from the start; health checks are not built yet")]
 pub(super) struct RawHealth {
@@ -259,7 +280,7 @@ pub(super) struct RawHealth {
 }
 
 /// `upstreams.NAME.eject`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "parsed from the start; ejection is not built yet")]
 pub(super) struct RawEject {
@@ -271,7 +292,7 @@ pub(super) struct RawEject {
 }
 
 /// `upstreams.NAME.breaker`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "parsed from the start; the breaker is not built yet")]
 pub(super) struct RawBreaker {
@@ -284,7 +305,7 @@ pub(super) struct RawBreaker {
 }
 
 /// `timeouts` of an upstream or route
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawTimeouts {
     /// Until a connection stands. Default `"1s"`.
@@ -298,23 +319,26 @@ pub(super) struct RawTimeouts {
 }
 
 /// `[policies]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPolicies {
-    /// Policy files.
+    /// The policy files in effect.
+    #[schemars(length(min = 1))]
     pub include: Spanned<Vec<Spanned<String>>>,
     /// A second set, judged in shadow.
     #[serde(default)]
     pub candidate: Vec<Spanned<String>>,
     /// Share of its disagreements that is logged, 0 to 1. Default 0.01.
+    #[schemars(range(min = 0, max = 1))]
     pub sample: Option<Spanned<f64>>,
 }
 
 /// `[reasons.NAME]`
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawReason {
     /// HTTP status, 400 to 599.
+    #[schemars(range(min = 400, max = 599))]
     pub status: Option<Spanned<u16>>,
     /// `result` in the body.
     pub result: Option<String>,
@@ -325,11 +349,11 @@ pub(super) struct RawReason {
 }
 
 /// `[otlp]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "parsed from the start; traces are not built yet")]
 pub(super) struct RawOtlp {
-    /// Of the collector.
+    /// Address of the collector.
     pub endpoint: String,
     /// Share of requests that is traced. Default 0.01.
     pub sample: Option<f64>,

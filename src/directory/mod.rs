@@ -127,13 +127,20 @@ impl Directory {
     /// # Errors
     /// The source could not tell; never read as "unknown".
     pub async fn account(&self, id: &str) -> Result<Option<Arc<Account>>, Unavailable> {
+        match (self.account_at_hand(id), &self.source) {
+            (Some(known), _) => Ok(known),
+            // Boxed, so that the many look-ups that need no source carry no room for it.
+            (None, Source::Remote(remote)) => Box::pin(remote.account(id)).await,
+            (None, Source::File { .. }) => Ok(None),
+        }
+    }
+
+    /// An account by its id, as far as that can be told without asking the source: `None` where it cannot.
+    #[must_use]
+    pub fn account_at_hand(&self, id: &str) -> Option<Option<Arc<Account>>> {
         match &self.source {
-            Source::File { records, .. } => Ok(records.load().account(id).cloned()),
-            Source::Remote(remote) => match remote.known_account(id) {
-                Some(known) => Ok(known),
-                // Boxed, so that the many look-ups that need no source carry no room for it.
-                None => Box::pin(remote.account(id)).await,
-            },
+            Source::File { records, .. } => Some(records.load().account(id).cloned()),
+            Source::Remote(remote) => remote.known_account(id),
         }
     }
 

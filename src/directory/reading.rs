@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::spanned::Spanned;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use toml::value::Datetime;
@@ -17,6 +18,7 @@ use super::records::{Credential, LastUsed, Records, User, Vocabulary, canonical_
 use super::wire::mark;
 use crate::config::block::Block;
 use crate::config::diag::{Faults, Source, suggest};
+use crate::config::schema::texts::{Email, Id, KeyDigest, Moment, PasswordRecord};
 use crate::policy::principal::{Account, Lineage, MAX_LEVELS, is_id};
 
 /// Reads the text of an accounts file. `None`, with every fault noted, when it has one.
@@ -28,26 +30,49 @@ pub fn parse(source: &Arc<Source>, known: &Vocabulary, faults: &mut Faults) -> O
     records.filter(|_| good)
 }
 
+/// Accounts and credentials of a Portcullis gateway: `accounts.toml`.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "only its shape is used, for the schema")]
+struct AccountsFile {
+    /// The nodes of the tree.
+    account: Option<Vec<RawAccount>>,
+    /// What accounts call with: API id and API key.
+    credential: Option<Vec<RawCredential>>,
+}
+
+/// The JSON Schema of an accounts file.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    crate::config::schema::of::<AccountsFile>("accounts")
+}
+
 /// `[[account]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawAccount {
     /// 1 to 64 of `A-Z a-z 0-9 . _ ~ -`; compared byte by byte.
+    #[schemars(with = "Id")]
     id: Spanned<String>,
     /// A role of the realms that it uses.
+    #[schemars(with = "Id")]
     role: Spanned<String>,
     /// The account above it; left out for a root.
+    #[schemars(with = "Option<Id>")]
     parent: Option<Spanned<String>>,
-    /// `"active"` or `"suspended"`. Default active.
+    /// `"active"`, or `"suspended"`, which suspends everything below too. Default `"active"`.
     status: Option<Status>,
     /// Unique; for login.
+    #[schemars(with = "Option<Email>")]
     email: Option<Spanned<String>>,
     /// argon2id PHC string, as `portcullis password` prints it.
+    #[schemars(with = "Option<PasswordRecord>")]
     password: Option<Spanned<String>>,
 }
 
 /// `account.status`
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[schemars(inline)]
 #[serde(rename_all = "lowercase")]
 enum Status {
     /// May call.
@@ -58,20 +83,25 @@ enum Status {
 }
 
 /// `[[credential]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawCredential {
     /// The API id.
+    #[schemars(with = "Id")]
     id: Spanned<String>,
     /// Whose it is.
+    #[schemars(with = "Id")]
     account: Spanned<String>,
     /// Over the bytes of the API key: `sha256:` and 64 hexadecimal digits, or `hmac-sha256:`, the id of a pepper, `:`, digits.
+    #[schemars(with = "KeyDigest")]
     key: Spanned<String>,
-    /// Where it is good. Default: in every realm.
+    /// Where it is good. Left out: in every realm.
     realms: Option<Vec<String>>,
     /// Good from then on.
+    #[schemars(with = "Option<Moment>")]
     not_before: Option<Spanned<Datetime>>,
     /// Good before then.
+    #[schemars(with = "Option<Moment>")]
     not_after: Option<Spanned<Datetime>>,
     /// For operators.
     #[serde(default)]

@@ -21,8 +21,10 @@ pub(super) fn remaining(tat: u64, now: u64, rate: &Rate) -> u32 {
 
 /// How the bucket stands, for the client.
 pub(super) fn reading(quota: QuotaIndex, tat: u64, now: u64, rate: &Rate) -> Reading {
-    let remaining = remaining(tat, now, rate);
-    let more = conform(tat, now, rate, remaining.saturating_add(1)).err().unwrap_or(0);
-    let more = if remaining >= rate.burst { 0 } else { more };
-    Reading { quota, remaining, more_in: seconds(more) }
+    let (debt, capacity, interval) = (tat.saturating_sub(now), rate.capacity(), rate.interval.max(1));
+    let free = capacity.saturating_sub(debt);
+    let remaining = u32::try_from(free / interval).unwrap_or(u32::MAX);
+    // What is free of the next cell already need not be waited for; what is owed beyond the capacity comes before it.
+    let next = (interval - free % interval).saturating_add(debt.saturating_sub(capacity));
+    Reading { quota, remaining, more_in: if remaining >= rate.burst { 0 } else { seconds(next) } }
 }

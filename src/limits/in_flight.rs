@@ -3,7 +3,6 @@
 //! `limits` counts them up when a request passes; the shell holds what was occupied until the request is over, however it
 //! ends. Memory is bounded by what runs: a count of nothing is forgotten at once.
 
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashTable;
@@ -107,8 +106,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for (counters, key) in mem::take(&mut self.0) {
-            counters.end(key);
+        for (counters, key) in &self.0 {
+            counters.end(*key);
         }
     }
 }

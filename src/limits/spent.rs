@@ -32,7 +32,7 @@ impl Refusal {
     }
 
     /// By a bucket that has too little.
-    fn of_rate(quota: QuotaIndex, tat: u64, now: u64, rate: &Rate, wait: u64) -> Self {
+    pub(super) fn of_rate(quota: QuotaIndex, tat: u64, now: u64, rate: &Rate, wait: u64) -> Self {
         Self { quota, wait, reading: Some(bucket::reading(quota, tat, now, rate)), said: Said::Refused }
     }
 

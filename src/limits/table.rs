@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use governor::nanos::Nanos;
 use governor::state::StateStore;
-use hashbrown::HashTable;
 
 use super::bucket::conform;
 use super::key::Key;
+use super::lines::Lines;
 use crate::policy::quota::Rate;
 
-/// So many that a sweep of one takes microseconds and that a million buckets fill the shards' tables, which double in
-/// size, to seven eighths of what these can take: 25 bytes each in use, 33 with what is free.
+/// So many that a sweep of one takes microseconds and that a million buckets nearly fill the shards' lines, which double
+/// in number: 16 bytes each in use, 21 with what is free.
 const SHARDS: usize = 640;
 
 /// How often buckets that are full again are looked for.
@@ -43,21 +43,15 @@ pub(super) struct Table {
 struct Shard(RwLock<Buckets>);
 
 struct Buckets {
-    table: HashTable<Bucket>,
+    lines: Lines,
     /// Before this, none is looked for that is full again.
     earliest: u64,
 }
 
 impl Default for Buckets {
     fn default() -> Self {
-        Self { table: HashTable::new(), earliest: u64::MAX }
+        Self { lines: Lines::default(), earliest: u64::MAX }
     }
-}
-
-struct Bucket {
-    hash: [u64; 2],
-    /// When it will be full again.
-    tat: AtomicU64,
 }
 
 /// A cell that was taken.
@@ -83,7 +77,7 @@ impl Table {
     /// How many bytes the buckets take.
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().table.allocation_size()).sum()
+        self.shards.iter().map(|shard| shard.read().lines.size()).sum()
     }
 
     /// The bucket that a cell would be taken from as it stands; 0 where nobody used it.
@@ -92,7 +86,7 @@ impl Table {
         {
             let buckets = shard.read();
             if let Some(bucket) = buckets.find(key) {
-                return bucket.tat.load(Relaxed);
+                return bucket.load(Relaxed);
             }
             if !self.is_full() {
                 return 0;
@@ -103,12 +97,12 @@ impl Table {
             }
         }
         // Who asks first makes the room that the taking would make.
-        if self.forget(&mut shard.write(), now) > 0 { 0 } else { self.read_overflow(key) }
+        if self.forget(&mut shard.write(), now, 1) > 0 { 0 } else { self.read_overflow(key) }
     }
 
     fn read_overflow(&self, key: Key) -> u64 {
         let key = key.overflow();
-        self.shard(key).read().find(key).map_or(0, |bucket| bucket.tat.load(Relaxed))
+        self.shard(key).read().find(key).map_or(0, |bucket| bucket.load(Relaxed))
     }
 
     /// Takes a cell, or gives the nanoseconds to wait for one.
@@ -125,7 +119,7 @@ impl Table {
         let due = interval.min(cell.tat.saturating_sub(now));
         if let Some(bucket) = self.shard(cell.key).read().find(cell.key) {
             // There is always a next number, so this does not fail.
-            let _ = bucket.tat.fetch_update(Relaxed, Relaxed, |tat| Some(tat.saturating_sub(due)));
+            let _ = bucket.fetch_update(Relaxed, Relaxed, |tat| Some(tat.saturating_sub(due)));
         }
     }
 
@@ -140,7 +134,7 @@ impl Table {
     }
 
     fn change_known<T, E>(&self, key: Key, change: impl Change<T, E>) -> Option<Result<T, E>> {
-        Some(self.shard(key).read().find(key)?.change(change))
+        Some(spend(self.shard(key).read().find(key)?, change))
     }
 
     /// Adds a bucket that nobody used; `None` where no room is left.
@@ -151,9 +145,9 @@ impl Table {
         }
         let mut buckets = shard.write();
         if let Some(bucket) = buckets.find(key) {
-            return Some(bucket.change(change));
+            return Some(spend(bucket, change));
         }
-        let has_room = self.reserve() || (self.forget(&mut buckets, now) > 0 && self.reserve());
+        let has_room = self.reserve() || (self.forget(&mut buckets, now, 1) > 0 && self.reserve());
         has_room.then(|| self.insert(&mut buckets, key, change))
     }
 
@@ -161,7 +155,7 @@ impl Table {
     fn add_overflow<T, E>(&self, key: Key, change: impl Change<T, E>) -> Result<T, E> {
         let mut buckets = self.shard(key).write();
         if let Some(bucket) = buckets.find(key) {
-            return bucket.change(change);
+            return spend(bucket, change);
         }
         self.held.fetch_add(1, Relaxed);
         self.insert(&mut buckets, key, change)
@@ -173,8 +167,7 @@ impl Table {
             self.held.fetch_sub(1, Relaxed);
         })?;
         buckets.earliest = buckets.earliest.min(tat);
-        let bucket = Bucket { hash: key.hash, tat: AtomicU64::new(tat) };
-        buckets.table.insert_unique(place(&bucket), bucket, place);
+        buckets.lines.insert(key.tag(), tat);
         Ok(told)
     }
 
@@ -187,22 +180,13 @@ impl Table {
         self.held.fetch_update(Relaxed, Relaxed, |held| (held < self.room).then_some(held + 1)).is_ok()
     }
 
-    /// Forgets the shard's buckets that are full again; gives how many those were.
-    fn forget(&self, buckets: &mut Buckets, now: u64) -> usize {
+    /// Forgets the shard's buckets that are full again, where those are so many; gives how many it forgot.
+    fn forget(&self, buckets: &mut Buckets, now: u64, fewest: usize) -> usize {
         if buckets.earliest > now {
             return 0;
         }
-        let (before, mut earliest) = (buckets.table.len(), u64::MAX);
-        buckets.table.retain(|bucket| {
-            let tat = *bucket.tat.get_mut();
-            let in_debt = tat > now;
-            if in_debt {
-                earliest = earliest.min(tat);
-            }
-            in_debt
-        });
+        let (forgotten, earliest) = buckets.lines.forget(now, fewest);
         buckets.earliest = earliest;
-        let forgotten = before - buckets.table.len();
         self.held.fetch_sub(forgotten, Relaxed);
         forgotten
     }
@@ -221,22 +205,19 @@ impl Table {
     fn sweep(&self, shards: &[Shard], now: u64) {
         self.latest.fetch_max(now, Relaxed);
         for shard in shards {
-            // Most often there is nothing to forget, and nobody has to be kept out.
-            let is_due = {
-                let buckets = shard.read();
-                buckets.earliest <= now || buckets.is_roomy()
-            };
-            if is_due {
-                let mut buckets = shard.write();
-                self.forget(&mut buckets, now);
-                buckets.shrink();
+            // Often there is nothing to forget, and nobody has to be kept out.
+            if shard.read().earliest > now {
+                continue;
             }
+            let mut buckets = shard.write();
+            // For a few it is not worth the work of laying the others anew.
+            let fewest = buckets.lines.held() / 8;
+            self.forget(&mut buckets, now, fewest);
         }
     }
 
     fn shard(&self, key: Key) -> &Shard {
-        // The upper half of a product spreads a hash over any number of shards. The other half of the hash is the
-        // table's.
+        // The upper half of a product spreads a hash over any number of shards. The other half of the hash is the tag.
         let place = (u128::from(key.hash[1]) * self.shards.len() as u128) >> 64;
         &self.shards[place as usize]
     }
@@ -253,31 +234,18 @@ impl Shard {
 }
 
 impl Buckets {
-    fn find(&self, key: Key) -> Option<&Bucket> {
-        self.table.find(key.hash[0], |bucket| bucket.hash == key.hash)
-    }
-
-    /// Whether most of the memory is not used.
-    fn is_roomy(&self) -> bool {
-        self.table.capacity() > 4 * self.table.len()
-    }
-
-    fn shrink(&mut self) {
-        if self.is_roomy() {
-            self.table.shrink_to(2 * self.table.len(), place);
-        }
+    fn find(&self, key: Key) -> Option<&AtomicU64> {
+        self.lines.find(key.tag())
     }
 }
 
-impl Bucket {
-    fn change<T, E>(&self, change: impl Change<T, E>) -> Result<T, E> {
-        let mut seen = self.tat.load(Relaxed);
-        loop {
-            let (told, next) = change(Some(seen))?;
-            match self.tat.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
-                Ok(_) => return Ok(told),
-                Err(other) => seen = other,
-            }
+fn spend<T, E>(bucket: &AtomicU64, change: impl Change<T, E>) -> Result<T, E> {
+    let mut seen = bucket.load(Relaxed);
+    loop {
+        let (told, next) = change(Some(seen))?;
+        match bucket.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
+            Ok(_) => return Ok(told),
+            Err(other) => seen = other,
         }
     }
 }
@@ -286,10 +254,6 @@ impl Bucket {
 trait Change<T, E>: Fn(Option<u64>) -> Result<(T, u64), E> {}
 
 impl<T, E, C: Fn(Option<u64>) -> Result<(T, u64), E>> Change<T, E> for C {}
-
-fn place(bucket: &Bucket) -> u64 {
-    bucket.hash[0]
-}
 
 impl StateStore for Table {
     type Key = Key;

@@ -1,6 +1,7 @@
 //! Tests of `limits`: a virtual clock, quotas made here, a store in memory.
 
 mod crowd;
+mod lines;
 mod model;
 mod promises;
 mod running;

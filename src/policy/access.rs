@@ -39,6 +39,16 @@ impl Scope {
         }
     }
 
+    /// The scopes that hold all accounts that this one holds, and more.
+    #[must_use]
+    pub const fn wider(self) -> &'static [Scope] {
+        match self {
+            Scope::Own | Scope::Below => &[Scope::Subtree, Scope::Any],
+            Scope::Subtree => &[Scope::Any],
+            Scope::Any => &[],
+        }
+    }
+
     /// Reads a scope's name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -61,6 +71,13 @@ impl Access {
     pub fn allow(&mut self, role: RoleIndex, scope: Scope) {
         if let Some(slot) = self.0.get_mut(usize::from(role.0)) {
             *slot = Some(scope);
+        }
+    }
+
+    /// Refuses a role.
+    pub fn refuse(&mut self, role: RoleIndex) {
+        if let Some(slot) = self.0.get_mut(usize::from(role.0)) {
+            *slot = None;
         }
     }
 

@@ -50,6 +50,7 @@ pub(super) fn route(name: &str, matches: &[&str]) -> Route {
 pub(super) fn realm(base: &str, routes: Vec<Route>) -> Realm {
     let mut realm = Realm {
         name: format!("realm{}", base.replace('/', "-")).into(),
+        location: Location { file: "policy.toml".into(), line: 1 },
         base: base.into(),
         roles: ROLES.map(Into::into).to_vec(),
         schemes: Schemes { basic: true, token: true },
@@ -74,7 +75,7 @@ fn access(scopes: &[(u8, Scope)]) -> Access {
     access
 }
 
-fn snapshot() -> Snapshot {
+pub(super) fn snapshot() -> Snapshot {
     let target = |source| Some(TargetRule { source, role: None });
     let scopes = [(0, Scope::Any), (1, Scope::Subtree), (2, Scope::Below), (3, Scope::Own)];
     let mut limited = realm("/limited", vec![route("limited", &["GET /x"])]);
@@ -111,7 +112,7 @@ fn snapshot() -> Snapshot {
     )
 }
 
-fn tree() -> Tree {
+pub(super) fn tree() -> Tree {
     let mut tree = Tree::default();
     for path in ["root/res-7/cus-42/usr-1", "root/res-8/cus-9"] {
         tree.add(path, &ROLES.map(Into::into)).unwrap();
@@ -119,7 +120,7 @@ fn tree() -> Tree {
     tree
 }
 
-fn call(who: &str, line: &str, headers: &[(&str, &str)]) -> Call {
+pub(super) fn call(who: &str, line: &str, headers: &[(&str, &str)]) -> Call {
     let (method, target) = line.split_once(' ').unwrap();
     let mut call = Call::new(method, target);
     call.headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -7,24 +7,32 @@
 pub mod access;
 pub mod credential;
 pub mod decision;
+pub mod difference;
 pub mod facts;
 pub mod ladder;
 pub mod left_behind;
 pub mod method;
+pub mod mutants;
+pub mod outcome;
 pub mod pattern;
 pub mod principal;
 pub mod quota;
 pub mod reach;
 pub mod rehearsal;
 pub mod route;
+pub mod second_opinion;
 pub mod snapshot;
+pub mod space;
 pub mod table;
 pub mod target;
 pub mod told;
 pub mod uri;
+pub mod witness;
 
 #[cfg(test)]
 mod decisions;
+#[cfg(test)]
+mod mutants_noticed;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

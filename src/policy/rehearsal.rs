@@ -113,9 +113,17 @@ pub struct Call {
     pub flaw: Option<Identity>,
     /// The scheme used; `None` takes the one that the route takes.
     pub scheme: Option<Scheme>,
+    /// What the lock-out would say to it; by default that it may be tried.
+    pub lock: LockAnswer,
     /// From where it comes.
     pub client: IpAddr,
 }
+
+/// The Host of a call that names none.
+pub const HOST: &str = "gateway.local";
+
+/// The credential of a caller of whom only the account is said.
+pub const UNNAMED: &str = "(session or API id)";
 
 impl Call {
     /// A call from loopback without headers or caller.
@@ -129,6 +137,7 @@ impl Call {
             credential: None,
             flaw: None,
             scheme: None,
+            lock: LockAnswer::Open,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         }
     }
@@ -149,7 +158,7 @@ pub fn rehearse_charged<R>(
 ) -> R {
     let mut headers = call.headers.clone();
     if !headers.iter().any(|(name, _)| name == "host") {
-        headers.push(("host".to_owned(), "gateway.local".to_owned()));
+        headers.push(("host".to_owned(), HOST.to_owned()));
     }
     let fields: &dyn Fields = &ListedFields(headers);
     let mut head = RequestHead::read(&call.method, call.target.as_bytes(), fields, call.client);
@@ -158,7 +167,8 @@ pub fn rehearse_charged<R>(
         .and_then(|method| snapshot.locate(method, head.path).route().map(|route| route.schemes.token))
         .unwrap_or(true);
     let scheme = call.scheme.unwrap_or(if route_takes_token { Scheme::Token } else { Scheme::Basic });
-    if call.caller.is_some() {
+    // Of a caller's own Authorization nothing is looked into: who calls is said, not proved.
+    if call.caller.is_some() || call.flaw.is_some() {
         head.presented = match scheme {
             Scheme::Basic => Presented::Basic(ApiKey::new("rehearsal", b"-")),
             Scheme::Token => Presented::Token("rehearsal"),
@@ -169,7 +179,7 @@ pub fn rehearse_charged<R>(
     let mut facts = Facts::new(&head, snapshot);
     for _ in 0..MAX_QUESTIONS {
         match decide(&facts) {
-            Decision::Ask(Question::LockOut) => facts.lock = Some(LockAnswer::Open),
+            Decision::Ask(Question::LockOut) => facts.lock = Some(call.lock),
             Decision::Ask(Question::Identity) => facts.identity = Some(identity(call, scheme)),
             Decision::Ask(Question::Target(id)) => facts.target = Some(tree.answer(&id)),
             Decision::Ask(Question::Quota(Stage::Arrival)) => facts.arrival = Some(answer(&facts, Stage::Arrival)),
@@ -186,12 +196,12 @@ fn identity(call: &Call, scheme: Scheme) -> Identity {
         return flaw.clone();
     }
     match &call.caller {
-        None => Identity::Invalid("nobody calls"),
+        None => Identity::Invalid("who calls is not said, and credentials are not looked into here"),
         Some(account) => {
             let principal = Principal {
                 account: Arc::clone(account),
                 scheme,
-                credential: call.credential.as_deref().unwrap_or("(session or API id)").into(),
+                credential: call.credential.as_deref().unwrap_or(UNNAMED).into(),
             };
             if account.suspended { Identity::Suspended(principal) } else { Identity::Valid(principal) }
         }

@@ -121,11 +121,29 @@ pub struct Route {
     pub forward_authorization: bool,
 }
 
+impl Route {
+    /// The fields that the policy judges by; an upstream must see what was judged.
+    pub fn reads(&self) -> impl Iterator<Item = &str> {
+        let target = self.target.as_ref().and_then(|rule| match &rule.source {
+            TargetSource::Header(name) => Some(&**name),
+            TargetSource::Path(_) | TargetSource::Query { .. } => None,
+        });
+        let app_type = (!self.app_types.is_empty()).then_some("x-app-type");
+        let authorization = self.forward_authorization.then_some("authorization");
+        self.headers.iter().map(|name| &**name).chain(target).chain(app_type).chain(authorization)
+    }
+}
+
+/// The networks that roles may call from, for those that may not call from everywhere.
+pub type Networks = Vec<(RoleIndex, Vec<IpNet>)>;
+
 /// One protection space: a base path, its roles, schemes and routes.
 #[derive(Clone, Debug)]
 pub struct Realm {
     /// Unique; the `aud` of its tokens and a metric label.
     pub name: Box<str>,
+    /// Where the operator wrote it.
+    pub location: Location,
     /// Without a trailing slash: `/ucaas/v1`, and the empty text for `/`.
     pub base: Box<str>,
     /// Highest first.
@@ -133,7 +151,7 @@ pub struct Realm {
     /// The schemes that it takes.
     pub schemes: Schemes,
     /// From where a role may call; empty: from anywhere.
-    pub networks: Vec<(RoleIndex, Vec<IpNet>)>,
+    pub networks: Networks,
     /// All quotas of the file.
     pub quotas: Vec<Quota>,
     /// What every request inside the base is charged to, before routing.
@@ -210,6 +228,7 @@ mod tests {
     fn a_base_owns_whole_segments_only() {
         let realm = |base: &str| Realm {
             name: "r".into(),
+            location: Location::default(),
             base: base.into(),
             roles: vec!["administrator".into()],
             schemes: Schemes::default(),

@@ -2,8 +2,9 @@
 
 use super::method::Method;
 use super::method::MethodSet;
-use super::route::{Realm, Route};
+use super::route::{Networks, Realm, Route};
 use super::table::{Found, Parameters, RouteIndex};
+use super::uri::parse_target;
 
 /// The place of a realm in its snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +90,19 @@ impl Snapshot {
     pub fn exchange_route(&mut self, realm: RealmIndex, index: RouteIndex, route: Route) -> Option<Route> {
         let place = self.realms.get_mut(usize::from(realm.0))?.routes.get_mut(index.0 as usize)?;
         Some(std::mem::replace(place, route))
+    }
+
+    /// The realm whose base owns the path of a request target; `None` where the target cannot be read, too.
+    #[must_use]
+    pub fn owner(&self, target: &str) -> Option<&Realm> {
+        let path = parse_target(target.as_bytes()).ok()?.path;
+        self.realms.iter().find(|realm| realm.strip_base(path).is_some())
+    }
+
+    /// Puts other limits of where roles may call from in a realm, and gives the ones before.
+    pub fn exchange_networks(&mut self, realm: RealmIndex, networks: Networks) -> Option<Networks> {
+        let place = &mut self.realms.get_mut(usize::from(realm.0))?.networks;
+        Some(std::mem::replace(place, networks))
     }
 
     /// Finds realm and route. The longest base owns a path; there is no fall-back to another realm.

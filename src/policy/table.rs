@@ -4,6 +4,8 @@
 //! length of the path, not on the number of routes, and a look-up allocates nothing. The path alone
 //! chooses; a method that the chosen pattern lacks is refused, never looked for elsewhere.
 
+pub mod walk;
+
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;

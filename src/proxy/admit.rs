@@ -51,6 +51,7 @@ impl Gateway {
         }
         let mut notes = notes(&facts, &decision);
         notes.quota = facts.refused_quota();
+        notes.disagreement = self.disagreement(&facts, &decision, live);
         let outcome = match decision {
             Decision::Permit(permit) => Ok(permit),
             Decision::Deny(denial) => Err(refusal(&facts, denial)),

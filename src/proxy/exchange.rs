@@ -14,6 +14,7 @@ use crate::policy::access::{RoleIndex, Scope};
 use crate::policy::ladder::Permit;
 use crate::policy::principal::{Principal, Relation};
 use crate::policy::quota::QuotaIndex;
+use crate::policy::second_opinion::Disagreement;
 use crate::policy::snapshot::{RealmIndex, Snapshot};
 use crate::policy::table::RouteIndex;
 use crate::problem::quota_fields::{NAMES, QuotaFields};
@@ -91,6 +92,8 @@ pub struct Notes {
     pub relation: Relation,
     /// The quota that refused it.
     pub quota: Option<QuotaIndex>,
+    /// What the candidate policies say otherwise.
+    pub disagreement: Option<Disagreement>,
 }
 
 /// What a request was charged, and what it occupies for as long as it runs.

@@ -76,6 +76,9 @@ impl Gateway {
             }
             _ => None,
         };
+        if let (Some(shadow), Some(disagreement)) = (&exchange.live.shadow, &notes.disagreement) {
+            self.record_disagreement(exchange, shadow, disagreement);
+        }
         self.access_log.write(&AccessLine {
             time: &timestamp(),
             request_id: exchange.request_id.as_str(),

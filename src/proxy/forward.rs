@@ -12,7 +12,7 @@ use super::exchange::{Exchange, Sender};
 use crate::policy::ladder::Permit;
 use crate::policy::left_behind::is_dropped;
 use crate::policy::route::{Realm, Route, Timeouts};
-use crate::policy::told::identity_headers;
+use crate::policy::told::{Arrival as Told, told_headers};
 use crate::policy::uri::Target;
 use crate::upstream::Upstream;
 
@@ -86,11 +86,9 @@ pub fn edits(
 ) -> HeadEdits {
     let Sender { chain, https, .. } = &exchange.sender;
     let mut edits = HeadEdits { target: None, set: Vec::with_capacity(12) };
-    identity_headers(permit, realm, |name, value| edits.put(name, value));
-    edits.put("X-Request-Id", exchange.request_id.as_str());
-    edits.put("X-Forwarded-For", chain);
-    edits.put("X-Forwarded-Proto", if *https { "https" } else { "http" });
-    edits.put("X-Forwarded-Host", host);
+    let protocol = if *https { "https" } else { "http" };
+    let told = Told { request_id: exchange.request_id.as_str(), chain, protocol, host };
+    told_headers(permit, realm, told, |name, value| edits.put(name, value));
     if route.strip_base && !realm.base.is_empty() {
         edits.target = arrived.origin_form.strip_prefix(&*realm.base).map(str::to_owned);
     } else if arrived.authority.is_some() {

@@ -51,6 +51,7 @@ mod routes;
 mod scope;
 mod secrecy;
 mod sessions;
+mod shadow;
 mod soak;
 mod startup;
 mod store_tls;

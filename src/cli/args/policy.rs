@@ -41,6 +41,9 @@ pub struct ExplainArgs {
     /// The caller's place in the tree, root first, when no file knows the account.
     #[arg(long, value_name = "A/B/C")]
     pub lineage: Option<String>,
+    /// How it authenticates: basic or token; by default as the route takes it.
+    #[arg(long, value_name = "SCHEME")]
+    pub scheme: Option<String>,
     /// From which address it calls.
     #[arg(long, default_value = "127.0.0.1")]
     pub client: IpAddr,
@@ -71,6 +74,9 @@ pub struct TestArgs {
     /// Write a JUnit report, too.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// How the findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
 }
 
 /// `diff`

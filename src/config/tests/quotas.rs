@@ -58,7 +58,7 @@ fn each_fault_of_a_quota_has_its_place_and_remedy() {
         ),
         (
             "per = \"route\"\nrate = 5",
-            &"14:8: fault: invalid type: integer `5`, expected a rate like \"100/s\", \"600/min\" or \"5/h\"".to_owned(),
+            &"14:8: fault: a rate like \"100/s\", \"600/min\" or \"5/h\" is expected, not a number".to_owned(),
             "5",
         ),
         (
@@ -68,7 +68,7 @@ fn each_fault_of_a_quota_has_its_place_and_remedy() {
         ),
         (
             "per = \"route\"\nrate = \"1/s\"\nburst = -1",
-            &"15:9: fault: invalid value: integer `-1`, expected u32".to_owned(),
+            &"15:9: fault: `-1` is not 0 to 4294967295".to_owned(),
             "-1",
         ),
         (
@@ -315,7 +315,7 @@ fn a_quota_nobody_uses_or_nobody_knows_is_a_fault() {
     assert_eq!(found, "p.toml:11:11: fault: no quota `q` in this file (add [quota.q])");
     let found =
         findings(&read(GATEWAY, &quota("per = \"route\"\nrate = \"1/s\"").replace("[\"q\"]", "[\"q\", \"p\"]")));
-    assert_eq!(found, ["p.toml:11:16: fault: no quota `p` in this file (did you mean `q`?)"]);
+    assert_eq!(found, ["p.toml:11:16: fault: no quota `p` in this file (known: `q`)"]);
 }
 
 #[test]

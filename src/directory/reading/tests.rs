@@ -78,3 +78,39 @@ fn e_mails_have_one_canonical_form() {
         assert_eq!(canonical_email(odd), None, "{odd:?}");
     }
 }
+
+#[test]
+fn the_schema_takes_what_is_read_and_refuses_what_is_not() {
+    let judge = crate::config::schema::judge::Judge::of(&schema());
+    let shipped = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/policies/accounts.toml")).unwrap();
+    assert_eq!(judge.faults(&shipped), Vec::<String>::new());
+    let password = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21l$MDEyMzQ1Njc4OWFiY2RlZg";
+    let account = format!(
+        "[[account]]\nid = 'a'\nrole = 'user'\nstatus = 'suspended'\nemail = 'a@b.example'\npassword = '{password}'\n"
+    );
+    let peppered = KEY.replace("sha256:", "hmac-sha256:p1:");
+    let credential = format!(
+        "[[credential]]\nid = 'k'\naccount = 'a'\nkey = '{peppered}'\nrealms = ['r']\nlabel = 'x'\n\
+         not_before = 2026-01-01T00:00:00Z\nnot_after = 2027-01-01T00:00:00+01:00\n"
+    );
+    let good = format!("{account}{credential}");
+    assert!(parse(&good).0.is_some(), "{:#?}", parse(&good).1);
+    assert_eq!(judge.faults(&good), Vec::<String>::new());
+    for (from, to) in [
+        ("'suspended'", "'gone'"),
+        ("a@b.example", "a.b.example"),
+        ("$argon2id$", "$argon2i$"),
+        ("hmac-sha256:p1:", "md5:"),
+        ("id = 'k'", "id = 'k k'"),
+        ("label", "lable"),
+        ("not_after = 2027-01-01T00:00:00+01:00", "not_after = 'tomorrow'"),
+        ("role = 'user'\n", ""),
+    ] {
+        let bad = good.replace(from, to);
+        assert_ne!(bad, good, "{from}");
+        assert!(!judge.faults(&bad).is_empty(), "{to}");
+        assert!(parse(&bad).0.is_none(), "{to}");
+    }
+    let bad = good.replace("[[credential]]", "[[credentials]]");
+    assert!(!judge.faults(&bad).is_empty() && parse(&bad).0.is_none());
+}

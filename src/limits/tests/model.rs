@@ -46,8 +46,10 @@ fn a_request_takes_of_every_quota_or_of_none_and_is_told_of_the_one_to_wait_for_
             let before = fixture.peek(&wanted);
             let waits: Vec<u64> = before.iter().map(|standing| standing.wait).collect();
             assert_eq!(waits, after.iter().map(|after| after.err().unwrap_or(0)).collect::<Vec<_>>(), "seed {seed}");
+            let foreseen = fixture.limits.foresee(&charges(&wanted));
             match fixture.take(&wanted) {
                 Taken::All { reading, .. } => {
+                    assert_eq!(foreseen, Ok(reading), "seed {seed}: who only looks");
                     assert!(after.iter().all(Result::is_ok), "seed {seed}: {waits:?}");
                     for ((one, subject), after) in chosen.iter().zip(&after) {
                         model.insert((one.quota.mark, subject), after.unwrap());
@@ -62,6 +64,7 @@ fn a_request_takes_of_every_quota_or_of_none_and_is_told_of_the_one_to_wait_for_
                     let standing = before.iter().find(|standing| standing.quota == quota).unwrap();
                     assert_eq!(standing.wait, longest, "seed {seed}: {}", named.name);
                     assert_eq!(Standing::refusing(&before).as_ref(), Some(standing), "seed {seed}: who only looks");
+                    assert_eq!(foreseen, Err(Refused { quota, retry_after, reading: None }), "seed {seed}");
                     assert_eq!(u64::from(retry_after), longest.div_ceil(SECOND), "seed {seed}");
                     assert!(retry_after > 0 && longest > 0, "seed {seed}");
                     assert_eq!(reading.map(|reading| (reading.quota, reading.remaining)), Some((quota, 0)));

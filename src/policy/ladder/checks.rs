@@ -10,7 +10,7 @@ use crate::policy::facts::{AppType, Body, Facts, LockAnswer};
 use crate::policy::principal::{Identity, Relation};
 use crate::policy::quota::{QuotaAnswer, Stage};
 use crate::policy::reach::reach;
-use crate::policy::route::{Destination, Route, TargetSource};
+use crate::policy::route::{Destination, Route};
 use crate::policy::snapshot::Spot;
 use crate::reason::Reason;
 
@@ -55,7 +55,7 @@ pub(super) fn enabled(facts: &Facts<'_>) -> Step {
 
 pub(super) fn headers(facts: &Facts<'_>) -> Step {
     let Some(route) = facts.place.route() else { return Step::Moot };
-    if reads(route).any(|name| facts.head.nominates(name)) {
+    if route.reads().any(|name| facts.head.nominates(name)) {
         return deny(Reason::RequestMalformed, "Connection takes away a header that the route reads");
     }
     let present = |name: &str| facts.head.fields.first(name).is_some_and(|value| !value.is_empty());
@@ -67,17 +67,6 @@ pub(super) fn headers(facts: &Facts<'_>) -> Step {
         }),
         None => Step::Pass,
     }
-}
-
-/// The fields that the policy judges by; an upstream must see what was judged.
-fn reads(route: &Route) -> impl Iterator<Item = &str> {
-    let target = route.target.as_ref().and_then(|rule| match &rule.source {
-        TargetSource::Header(name) => Some(&**name),
-        TargetSource::Path(_) | TargetSource::Query { .. } => None,
-    });
-    let app_type = (!route.app_types.is_empty()).then_some("x-app-type");
-    let authorization = route.forward_authorization.then_some("authorization");
-    route.headers.iter().map(|name| &**name).chain(target).chain(app_type).chain(authorization)
 }
 
 pub(super) fn credential(facts: &Facts<'_>) -> Step {

@@ -1,0 +1,177 @@
+//! All requests that two sets of policies can tell apart, each kind once.
+//!
+//! Called by `policy::difference`. Two requests are of one kind when every rule of both sets treats them alike: their paths
+//! are told apart by the same patterns, their headers by the same names, their clients by the same networks. So a few
+//! requests stand for all, and comparing them is exact. Nothing here judges a request.
+
+pub mod callers;
+pub mod conditions;
+pub mod networks;
+pub mod requests;
+
+use std::collections::{HashSet, VecDeque};
+
+use super::route::Realm;
+use super::snapshot::Snapshot;
+use super::table::walk::{Threads, Winner};
+
+/// One segment of a path that stands for many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Piece<'s> {
+    /// Exactly this; empty only at the end, behind a last slash.
+    Literal(&'s str),
+    /// Anything that no pattern spells out there.
+    Free,
+}
+
+/// Paths of which one stands for all that end at the same patterns of both sets.
+///
+/// Every pair of winning patterns has one most general path: a segment is free exactly where both patterns take any.
+/// Shorter paths come first, and free segments before spelled ones, so that this is the one found.
+#[must_use]
+pub fn paths<'s>(old: &'s Snapshot, new: &'s Snapshot) -> Vec<Vec<Piece<'s>>> {
+    let maps = [Map::of(old), Map::of(new)];
+    let mut walk = Walk { trail: Vec::new(), ends: HashSet::new(), known: HashSet::new(), queue: VecDeque::new() };
+    walk.queue.push_back(Standing { trail: None, depth: 0, at: [maps[0].begin(), maps[1].begin()] });
+    let mut found = Vec::new();
+    while let Some(standing) = walk.queue.pop_front() {
+        let mut spelled: Vec<&str> = Vec::new();
+        for (map, at) in maps.iter().zip(&standing.at) {
+            map.spelled(at, standing.depth, &mut spelled);
+        }
+        spelled.sort_unstable();
+        spelled.dedup();
+        let pieces = std::iter::once(Piece::Free).chain(spelled.into_iter().map(Piece::Literal));
+        for piece in pieces.chain([Piece::Literal("")]) {
+            let at = [0, 1].map(|side: usize| maps[side].step(&standing.at[side], standing.depth, piece));
+            found.extend(walk.arrive(&maps, &standing, piece, at));
+        }
+    }
+    found
+}
+
+struct Walk<'s> {
+    /// Each step with the one before it.
+    trail: Vec<(Option<usize>, Piece<'s>)>,
+    ends: HashSet<[End; 2]>,
+    known: HashSet<[Position; 2]>,
+    queue: VecDeque<Standing>,
+}
+
+/// How far one path has come.
+struct Standing {
+    trail: Option<usize>,
+    depth: usize,
+    at: [Position; 2],
+}
+
+/// What a path comes to on one side.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct End {
+    realm: Option<usize>,
+    winner: Option<Winner>,
+}
+
+impl<'s> Walk<'s> {
+    /// Notes where a step leads; the path up to here when it ends as none before.
+    fn arrive(
+        &mut self,
+        maps: &[Map<'s>; 2],
+        from: &Standing,
+        piece: Piece<'s>,
+        at: [Position; 2],
+    ) -> Option<Vec<Piece<'s>>> {
+        let ends = [maps[0].end(&at[0]), maps[1].end(&at[1])];
+        let owned = ends.iter().any(|end| end.realm.is_some());
+        let fresh = owned && self.ends.insert(ends);
+        let at = [0, 1].map(|side: usize| maps[side].open(at[side].clone()));
+        // Behind an empty segment comes nothing: two slashes in a row are no path.
+        let further = piece != Piece::Literal("") && !self.known.contains(&at);
+        if !fresh && !further {
+            return None;
+        }
+        self.trail.push((from.trail, piece));
+        let trail = Some(self.trail.len() - 1);
+        if further {
+            self.known.insert(at.clone());
+            self.queue.push_back(Standing { trail, depth: from.depth + 1, at });
+        }
+        fresh.then(|| self.walked(trail))
+    }
+
+    fn walked(&self, mut trail: Option<usize>) -> Vec<Piece<'s>> {
+        let mut path = Vec::new();
+        while let Some((before, piece)) = trail.and_then(|step| self.trail.get(step)) {
+            path.push(*piece);
+            trail = *before;
+        }
+        path.reverse();
+        path
+    }
+}
+
+/// One set as a walker sees it.
+struct Map<'s> {
+    realms: &'s [Realm],
+    bases: Vec<Vec<&'s str>>,
+}
+
+/// Where a walker stands in one set.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Position {
+    /// Realms whose base goes on from here.
+    ahead: Vec<usize>,
+    /// The realm that owns what was walked.
+    realm: Option<usize>,
+    threads: Threads,
+}
+
+impl<'s> Map<'s> {
+    fn of(snapshot: &'s Snapshot) -> Self {
+        let realms = snapshot.realms();
+        let segments = |realm: &'s Realm| realm.base.split('/').skip(1).collect();
+        Self { realms, bases: realms.iter().map(segments).collect() }
+    }
+
+    fn begin(&self) -> Position {
+        let ahead = (0..self.bases.len()).filter(|realm| !self.bases[*realm].is_empty()).collect();
+        let realm = self.bases.iter().position(Vec::is_empty);
+        Position { ahead, realm, threads: realm.map(|_| Threads::begin()).unwrap_or_default() }
+    }
+
+    fn spelled(&self, at: &Position, depth: usize, spelled: &mut Vec<&'s str>) {
+        spelled.extend(at.ahead.iter().filter_map(|realm| self.bases[*realm].get(depth).copied()));
+        if let Some(realm) = at.realm.and_then(|realm| self.realms.get(realm)) {
+            realm.table.each_literal(&at.threads, |text| spelled.push(text));
+        }
+        spelled.retain(|text| !text.is_empty());
+    }
+
+    fn step(&self, at: &Position, depth: usize, piece: Piece<'_>) -> Position {
+        let text = match piece {
+            Piece::Literal(text) => Some(text),
+            Piece::Free => None,
+        };
+        let fits = |realm: &&usize| text.is_some() && self.bases[**realm].get(depth).copied() == text;
+        let mut ahead: Vec<usize> = at.ahead.iter().filter(fits).copied().collect();
+        // A longer base takes the path over, and nothing of the shorter one's realm is left.
+        if let Some(realm) = ahead.iter().copied().find(|realm| self.bases[*realm].len() == depth + 1) {
+            ahead.retain(|other| *other != realm);
+            return Position { ahead, realm: Some(realm), threads: Threads::begin() };
+        }
+        let threads = at.realm.map(|realm| self.realms[realm].table.step(&at.threads, text)).unwrap_or_default();
+        Position { ahead, realm: at.realm, threads }
+    }
+
+    fn end(&self, at: &Position) -> End {
+        End { realm: at.realm, winner: at.realm.and_then(|realm| self.realms[realm].table.winner(&at.threads)) }
+    }
+
+    fn open(&self, at: Position) -> Position {
+        let threads = match at.realm {
+            Some(realm) => self.realms[realm].table.open(at.threads),
+            None => at.threads,
+        };
+        Position { threads, ..at }
+    }
+}
