@@ -80,6 +80,8 @@ impl Check {
 struct World {
     limits: Limits,
     patience: Patience,
+    /// When all requests arrived: a request knows that, and a check looks at no clock.
+    began: Instant,
     quotas: [Quota; 3],
     spent: Quota,
     shared: Quota,
@@ -93,6 +95,7 @@ impl World {
         let world = Self {
             limits: Limits::new(Arc::new(Store::memory())),
             patience: Patience::new(Duration::from_secs(1)),
+            began: Instant::now(),
             // So much that nothing is ever refused.
             quotas: [1, 2, 3].map(|mark| quota(mark, 1, u32::MAX)),
             spent: quota(4, 3_600_000_000_000, 1),
@@ -116,7 +119,7 @@ impl World {
     fn take<const N: usize>(&self, wanted: [(&Quota, Subject<'_>); N]) -> bool {
         let charge = |(quota, subject)| Charge { index: QuotaIndex(0), quota, subject };
         let charges = Charges::of("ucaas", wanted.map(charge));
-        let taken = self.limits.take(black_box(&charges), &self.patience, |_, _| {}).now_or_never();
+        let taken = self.limits.take(black_box(&charges), self.began, &self.patience, |_, _| {}).now_or_never();
         matches!(black_box(taken), Some(Taken::All { .. }))
     }
 

@@ -165,14 +165,16 @@ impl Limits {
         self
     }
 
-    /// Takes one of each, or none of any. `note` hears what each quota said that had a say.
+    /// Takes one of each, or none of any, at a moment just past: a look at the clock would be a good part of what a
+    /// check costs, and a request knows when it arrived. `note` hears what each quota said that had a say.
     pub async fn take(
         &self,
         charges: &Charges<'_>,
+        moment: Instant,
         patience: &Patience,
         note: impl Fn(QuotaIndex, Said) + Sync,
     ) -> Taken {
-        let mut now = self.now();
+        let mut now = self.at(moment);
         if let Some((charge, rate)) = single_own(charges) {
             return self.take_single(charge, rate, now, &note);
         }
@@ -275,11 +277,17 @@ impl Limits {
         self.shared.give_back_all(|| self.now()).await;
     }
 
-    /// Nanoseconds since long before the gateway began: 0 stands for a bucket that nobody used.
     fn now(&self) -> u64 {
+        self.at(Instant::now())
+    }
+
+    /// Nanoseconds since long before the gateway began: 0 stands for a bucket that nobody used.
+    fn at(&self, moment: Instant) -> u64 {
         EPOCH
             + match &self.clock {
-                Clock::Since(began) => u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX / 4),
+                Clock::Since(began) => {
+                    u64::try_from(moment.saturating_duration_since(*began).as_nanos()).unwrap_or(u64::MAX / 4)
+                }
                 #[cfg(test)]
                 Clock::Manual(now) => now.load(std::sync::atomic::Ordering::Relaxed),
             }

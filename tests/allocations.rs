@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Once};
 use std::time::Duration;
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use portcullis::config::diag::{Faults, Source};
@@ -95,7 +96,9 @@ fn a_check_of_local_quotas_allocates_nothing_whether_it_takes_or_refuses() {
             ],
         ),
     ];
-    let take = |charges| matches!(limits.take(charges, &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }));
+    let take = |charges| {
+        matches!(limits.take(charges, Instant::now(), &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }))
+    };
     // The first of each subject makes its bucket.
     assert!(charges.iter().all(take));
     let (mut taken, mut refused) = (0, 0);
@@ -116,7 +119,9 @@ fn a_leased_check_of_a_shared_quota_allocates_nothing() {
     let shared = Quota { limit, ..quota(4, 1) };
     let subject = Subject::Account("cus-42");
     let charges = Charges::of("ucaas", [Charge { index: QuotaIndex(0), quota: &shared, subject }]);
-    let take = || matches!(limits.take(&charges, &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }));
+    let take = || {
+        matches!(limits.take(&charges, Instant::now(), &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }))
+    };
     assert!(take(), "which asks the store for the lease");
     let mut taken = 0;
     let allocated = allocations(|| taken = (0..900).filter(|_| take()).count());

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
@@ -109,11 +109,12 @@ fn a_million_keys_of_local_quotas_take_less_than_64_mib_and_more_of_them_take_no
     }
     let quota = quota();
     let (limits, patience) = (Limits::new(Arc::new(Store::memory())), Patience::new(Duration::from_secs(1)));
+    let started = Instant::now();
     let take = |client: usize| {
         let client = IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(client).unwrap()));
         let charge = Charge { index: QuotaIndex(0), quota: &quota, subject: Subject::Network(client) };
         let charges = Charges::of("ucaas", [charge]);
-        matches!(limits.take(&charges, &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }))
+        matches!(limits.take(&charges, started, &patience, |_, _| {}).now_or_never(), Some(Taken::All { .. }))
     };
     AllocationRegistry::set_global_tracker(Counter).unwrap();
     AllocationRegistry::enable_tracking();

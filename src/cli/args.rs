@@ -50,7 +50,7 @@ pub enum Verb {
     Routes(RoutesArgs),
     /// Judge one request and show every check.
     #[command(
-        after_help = "Examples:\n  portcullis explain --as customer:cus-42 GET /ucaas/v1/customers/cus-42\n  portcullis explain --as user:usr-1 --lineage root/res-7/cus-42/usr-1 GET /ucaas/v1/meetings -H 'X-App-Type: vc'\n  portcullis explain --as anonymous POST /ucaas/v1/session/join -H 'X-Api-Id: abc'\n  portcullis explain --as credential:0a1b2c GET /cpaas/projects\n\nExit codes: 0 permit, 3 deny."
+        after_help = "Examples:\n  portcullis explain --as customer:cus-42 GET /ucaas/v1/customers/cus-42\n  portcullis explain --as user:usr-1 --lineage root/res-7/cus-42/usr-1 GET /ucaas/v1/meetings -H 'X-App-Type: vc'\n  portcullis explain --as anonymous POST /ucaas/v1/session/join -H 'X-Api-Id: abc'\n  portcullis explain --as credential:0a1b2c GET /cpaas/projects\n  portcullis explain --live http://127.0.0.1:8081 --as customer:cus-42 GET /ucaas/v1/users/usr-1\n\nExit codes: 0 permit, 3 deny, 69 a gateway that cannot be reached."
     )]
     Explain(ExplainArgs),
     /// Run the policies' own tests.
@@ -60,17 +60,17 @@ pub enum Verb {
     Test(TestArgs),
     /// Show the decisions that differ between two sets of policies.
     #[command(
-        after_help = "A set is a gateway.toml, a folder that holds one, a policy file, or git:REV for the settings as they were then.\n\nExamples:\n  portcullis diff git:HEAD gateway.toml\n  portcullis diff old/ new/ --fail-on widened\n  portcullis diff policies/ucaas.toml new-ucaas.toml --format json\n\nExit codes: 0 compared, 3 a change that --fail-on names."
+        after_help = "A set is a gateway.toml, a folder that holds one, a policy file, or either as it was in a revision: git:REV for the file of -c, git:REV:PATH for another.\n\nExamples:\n  portcullis diff git:HEAD gateway.toml\n  portcullis diff old/ new/ --fail-on widened\n  portcullis diff policies/ucaas.toml new-ucaas.toml --format json\n\nExit codes: 0 compared, 3 a change that --fail-on names."
     )]
     Diff(DiffArgs),
     /// Judge the requests of an access log by other policies.
     #[command(
-        after_help = "Examples:\n  portcullis replay --log access.log -c candidate/gateway.toml\n  journalctl -u portcullis -o cat | portcullis replay --log -"
+        after_help = "Examples:\n  portcullis replay --log access.log -c candidate/gateway.toml\n  portcullis replay --log access.log -c candidate/gateway.toml --was gateway.toml\n  journalctl -u portcullis -o cat | portcullis replay --log -"
     )]
     Replay(ReplayArgs),
     /// Explain a decision that stands in an access log.
     #[command(
-        after_help = "Examples:\n  portcullis why 0193e4b2c1f04 --log /var/log/portcullis/access.log\n  portcullis why 0193e4b2c1f04 --log access.log --live http://127.0.0.1:8081\n\nExit codes: 0 permit, 3 deny."
+        after_help = "Examples:\n  portcullis why 0193e4b2c1f04 --log /var/log/portcullis/access.log\n  portcullis why 0193e4b2c1f04 --log access.log --live http://127.0.0.1:8081\n\nExit codes: 0 permit, 3 deny, 1 an id that the log does not have."
     )]
     Why(WhyArgs),
     /// List every reason for a refusal, with what the client is told.

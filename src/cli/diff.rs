@@ -4,6 +4,8 @@
 //! compares nothing itself.
 
 mod json;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::io::Write;

@@ -11,6 +11,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use self::files::placed;
 pub use self::files::{Files, Verdict};
 use super::args::{ExplainArgs, Format, JudgedArgs, RemoteArgs};
 use super::remote::{PATIENCE, Remote};

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::rate::Rate;
 use super::raw::RawTimeouts;
 use super::schema::texts::{
-    AccountPath, Allowed, BasePath, Caller, HeaderName, Id, MethodAndPath, MethodAndPattern, Named, Network, OneOrMany,
-    Payer, Protocol, SchemeName, ScopeName, TargetPlace, Verdict,
+    AccountPath, Allowed, BasePath, Caller, ClientAddress, HeaderName, Id, MethodAndPath, MethodAndPattern, Named,
+    Network, OneOrMany, Payer, Protocol, SchemeName, ScopeName, TargetPlace, Verdict,
 };
 use super::value::{Listed, Period, Size, Texts};
 use crate::policy::access::Scope;
@@ -185,8 +185,10 @@ pub(super) struct RawTest {
     /// named has exactly this value; `""`: it is not sent; `"*"`: it is, with whatever value. Besides `X-Auth-…`,
     /// `Authorization` may be named (`""` or `"*"`): unless it is, a permit must leave the client's own behind.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
     pub forwarded: Listed<String>,
     /// The address that the call comes from; loopback unless written.
+    #[schemars(with = "Option<ClientAddress>")]
     pub client: Option<Spanned<String>>,
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::diag::Faults;
 use super::load::{Config, Files, load};
+use crate::policy::principal::is_id;
 use crate::policy::snapshot::Snapshot;
 
 /// A set that was read.
@@ -69,6 +70,7 @@ fn read_path(path: &Path, shelf: &dyn Shelf) -> Result<PolicySet, SetError> {
         }
         return read_policies(&policies, shelf);
     }
+    shelf.read(path).map_err(|error| SetError::Missing(format!("{} cannot be read: {error}", path.display())))?;
     if is_policy(path, shelf) { read_policies(&[path.to_owned()], shelf) } else { compiled(path, shelf) }
 }
 
@@ -98,6 +100,8 @@ fn read_policies(policies: &[PathBuf], files: &dyn Files) -> Result<PolicySet, S
         let table: toml::Table = files.read(policy).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
         upstreams.extend(upstreams_of(&table));
     }
+    // What no upstream can be called is left to be refused where the policy names it.
+    upstreams.retain(|name| is_id(name));
     upstreams.sort();
     upstreams.dedup();
     let mut text = String::new();
@@ -215,7 +219,9 @@ impl Shelf for Tree {
 
 /// Runs git: its output, or what it complained of.
 fn git(folder: &Path, words: &[&str]) -> Result<Result<String, String>, SetError> {
-    let output = Command::new("git").arg("-C").arg(folder).args(words).output().map_err(SetError::NoGit)?;
+    // Its complaints are passed on, so they are asked for in one language.
+    let mut command = Command::new("git");
+    let output = command.arg("-C").arg(folder).args(words).env("LC_ALL", "C").output().map_err(SetError::NoGit)?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         return Ok(Err(complaint.trim().trim_start_matches("fatal: ").to_owned()));
@@ -245,3 +251,6 @@ fn normal(path: &Path) -> Option<PathBuf> {
     }
     Some(normal)
 }
+
+#[cfg(test)]
+mod tests;

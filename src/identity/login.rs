@@ -114,12 +114,16 @@ impl Resolver {
         }
         // Whom the pool would turn away in the end is turned away before the store is asked for anything: of a crowd, the
         // requests of those who are logged in feel nothing then.
-        if passwords.is_full() {
+        let Some(turn) = passwords.turn().await else {
             return Err((Reason::Overloaded, "the password pool is full").into());
-        }
+        };
         // Before anything is looked up: a session that starts by what was true before a revocation has to look older.
         // Before the wait for a place, too, so that a login that has waited is older still.
-        let started = async { self.sessions.time(patience).await.map_err(store_unavailable) };
+        let started = async {
+            let started = self.sessions.time(patience).await.map_err(store_unavailable);
+            drop(turn); // The other question is on the same way; that it may wait for a place is nobody else's matter.
+            started
+        };
         let entry = async { Ok(self.lockout.enter(email.as_deref(), client, patience).await) };
         let (started, entry) = tokio::try_join!(started, entry)?;
         let attempt = match entry {

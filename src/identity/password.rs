@@ -3,22 +3,29 @@
 //! Called by login. Hashing is slow on purpose, so it runs beside the request threads, and with a short queue: what does
 //! not fit is told so, not kept waiting. The threads have a low priority and keep their memory from one check to the
 //! next, and `app` gives it half as many as there are threads for requests, since a check fills a core's caches and the
-//! way to memory whatever its priority: however many log in, those who are logged in go first.
+//! way to memory whatever its priority. Of a crowd only a few ask the store at once, and as long as others wait to ask no
+//! check begins: however many log in, those who are logged in go first.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, CustomizedPasswordHasher as _, Params, Version};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
 /// Checks that may wait for a thread.
 const QUEUE: usize = 64;
+
+/// Logins a thread that may have a turn at once. They take no place in the queue yet, so it can become so much longer.
+const TURNS: usize = 4;
+
+/// So long a check lets a crowd of logins pass by at most: a few times what hundreds of them need.
+const CROWD_PASSES: Duration = Duration::from_millis(30);
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +46,8 @@ pub struct Passwords {
     /// To the threads, which end when it is dropped. Never longer than there are permits.
     jobs: Sender<Job>,
     waiting: AtomicUsize,
+    turns: Semaphore,
+    work: Arc<Work>,
     /// What an unknown e-mail is checked against, so that it costs what a known one does.
     nobody: Arc<str>,
 }
@@ -60,18 +69,31 @@ impl Passwords {
     pub fn new(threads: usize) -> Result<Self, HashError> {
         let nobody = hash(b"nobody has this password")?.into();
         let (jobs, work) = channel();
-        let work = Arc::new(Work { jobs: Mutex::new(work), memory: Mutex::default() });
+        let work = Arc::new(Work::new(work));
         for _ in 0..threads.max(1) {
             let work = Arc::clone(&work);
             let thread = thread::Builder::new().name("password".to_owned());
             thread.spawn(move || work_off(&work)).map_err(|_| HashError)?;
         }
-        Ok(Self { threads: Arc::new(Semaphore::new(threads.max(1))), jobs, waiting: AtomicUsize::new(0), nobody })
+        let (waiting, threads) = (AtomicUsize::new(0), threads.max(1));
+        let turns = Semaphore::new(threads * TURNS);
+        Ok(Self { threads: Arc::new(Semaphore::new(threads)), jobs, waiting, turns, work, nobody })
     }
 
-    /// Whether a check that came now would be told that there is no room. For logins that have not cost anything yet.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
+    /// A login's turn to ask the store whether it may go on, to be held while it asks; `None` when a check that came now
+    /// would find no room. Without turns a crowd would have asked all its questions before the first of it is in the
+    /// queue, and most of them for nothing.
+    pub async fn turn(&self) -> Option<Turn<'_>> {
+        if self.is_full() {
+            return None;
+        }
+        let crowd = Waiting::among(&self.work.crowd);
+        let permit = self.turns.acquire().await.ok()?;
+        drop(crowd);
+        (!self.is_full()).then_some(Turn { _permit: permit })
+    }
+
+    fn is_full(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) >= QUEUE
     }
 
@@ -98,9 +120,16 @@ impl Passwords {
     }
 }
 
-/// What the threads share, and nobody else: one of a low priority that is held up keeps no request waiting.
+/// Some login's turn, until it is dropped.
+pub struct Turn<'p> {
+    _permit: SemaphorePermit<'p>,
+}
+
+/// What the threads share. Requests take none of its locks: one of a low priority that is held up keeps nobody waiting.
 struct Work {
     jobs: Mutex<Receiver<Job>>,
+    /// Logins that wait for their turn.
+    crowd: AtomicUsize,
     /// What checks ran in and the next ones will.
     memory: Mutex<Vec<Memory>>,
 }
@@ -109,6 +138,20 @@ struct Work {
 type Memory = Vec<Block>;
 
 impl Work {
+    fn new(jobs: Receiver<Job>) -> Self {
+        Self { jobs: Mutex::new(jobs), crowd: AtomicUsize::new(0), memory: Mutex::default() }
+    }
+
+    /// Waits until no login waits for its turn. The kernel does not move request threads away from a core that they
+    /// share to one where a check runs, whatever its priority, so a crowd would take twice as long beside it, and
+    /// everybody else with it. It ends by itself: most of it is refused as soon as the queue is full.
+    fn let_crowd_pass(&self) {
+        let began = Instant::now();
+        while self.crowd.load(Ordering::Relaxed) > 0 && began.elapsed() < CROWD_PASSES {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// The next check; `None` when the pool is gone. One thread waits for it, the others for their turn to wait. Where
     /// nothing comes for a while, the memory is given back.
     fn next(&self) -> Option<Job> {
@@ -135,6 +178,7 @@ const IDLE: Duration = Duration::from_secs(10);
 fn work_off(work: &Work) {
     step_back("password checks");
     while let Some(Job { password, hash, answer, permit }) = work.next() {
+        work.let_crowd_pass();
         let mut memory = lock(&work.memory).pop().unwrap_or_default();
         // Without an answer the caller learns that the check failed; the thread goes on.
         if let Ok(right) = catch_unwind(AssertUnwindSafe(|| verify(password.as_bytes(), &hash, &mut memory))) {
@@ -161,8 +205,15 @@ pub(crate) fn step_back(what: &str) {
 #[cfg(target_os = "linux")]
 const LOW_PRIORITY: i32 = 10;
 
-/// A place in the queue; given back when the client leaves, too.
+/// One of those who wait; no more when the client leaves, too.
 struct Waiting<'p>(&'p AtomicUsize);
+
+impl<'p> Waiting<'p> {
+    fn among(all: &'p AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        Self(all)
+    }
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -213,6 +264,7 @@ const USUAL_BLOCKS: usize = 19_456;
 #[cfg(test)]
 mod tests {
     use argon2::PasswordHasher as _;
+    use futures_util::poll;
 
     use super::*;
 
@@ -248,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_kept_for_the_next_check_unless_it_is_more_than_usual() {
-        let work = Arc::new(Work { jobs: Mutex::new(channel().1), memory: Mutex::default() });
+        let work = Arc::new(Work::new(channel().1));
         let run = |record: &str| {
             let (jobs, next) = channel();
             *lock(&work.jobs) = next;
@@ -290,5 +342,48 @@ mod tests {
         assert_eq!(pool.waiting.load(Ordering::Relaxed), 0);
         drop(all);
         assert_eq!(pool.check("x".into(), None).await, Check::Wrong);
+    }
+
+    #[tokio::test]
+    async fn only_a_few_have_a_turn_and_who_waits_for_one_is_told_when_the_queue_is_full_by_then() {
+        let pool = Passwords::new(1).unwrap();
+        let mut turns = Vec::new();
+        for _ in 0..TURNS {
+            turns.push(pool.turn().await.unwrap());
+        }
+        let crowd = || pool.work.crowd.load(Ordering::Relaxed);
+        let (mut early, mut late) = (Box::pin(pool.turn()), Box::pin(pool.turn()));
+        assert!(poll!(&mut early).is_pending() && poll!(&mut late).is_pending());
+        assert_eq!(crowd(), 2);
+        turns.pop();
+        let early = early.await.unwrap();
+        let full: Vec<_> = (0..QUEUE).map(|_| Waiting::among(&pool.waiting)).collect();
+        assert!(poll!(&mut late).is_pending(), "it is not its turn yet");
+        drop(early);
+        assert!(late.await.is_none());
+        assert!(pool.turn().await.is_none());
+        drop(full);
+        assert!(pool.turn().await.is_some());
+        assert_eq!(crowd(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_before_its_turn_is_no_crowd_any_more() {
+        let pool = Passwords::new(1).unwrap();
+        let _turns = pool.turns.acquire_many(u32::try_from(TURNS).unwrap()).await.unwrap();
+        let mut waits = Box::pin(pool.turn());
+        assert!(poll!(&mut waits).is_pending());
+        assert_eq!(pool.work.crowd.load(Ordering::Relaxed), 1);
+        drop(waits);
+        assert_eq!(pool.work.crowd.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_check_lets_a_crowd_pass_but_one_that_never_ends_holds_it_up_no_longer_than_that() {
+        let pool = Passwords::new(1).unwrap();
+        let _endless = Waiting::among(&pool.work.crowd);
+        let began = Instant::now();
+        assert_eq!(pool.check("x".into(), None).await, Check::Wrong);
+        assert!(began.elapsed() >= CROWD_PASSES, "{:?}", began.elapsed());
     }
 }

@@ -11,6 +11,7 @@ mod threads;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 
@@ -49,7 +50,7 @@ impl Fixture {
 
     /// One of each; nothing here waits, not even the store.
     fn take(&self, wanted: &[(&Quota, Subject<'_>)]) -> Taken {
-        self.limits.take(&charges(wanted), &self.patience, |_, _| {}).now_or_never().unwrap()
+        self.limits.take(&charges(wanted), Instant::now(), &self.patience, |_, _| {}).now_or_never().unwrap()
     }
 
     fn is_taken(&self, wanted: &[(&Quota, Subject<'_>)]) -> bool {

@@ -7,6 +7,9 @@ use super::method::MethodSet;
 use super::quota::Stage;
 use crate::reason::Reason;
 
+/// The cause of a refusal for want of any credential; a log tells nobody by it.
+pub const NO_CREDENTIAL: &str = "no Authorization";
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {

@@ -8,6 +8,8 @@ mod alike;
 mod crossing;
 mod outcome;
 mod quotas;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -215,7 +217,7 @@ pub fn compare<'s>(old: Side<'s>, new: Side<'s>, tick: &mut dyn FnMut(usize, usi
 }
 
 impl Difference {
-    /// Requests that differ in nothing but their paths are told together.
+    /// Requests that differ in nothing but their paths are told together; they come one after the other.
     fn add(&mut self, told: RouteChange) {
         let same = |known: &&mut RouteChange| {
             (&known.old, &known.new, &known.changes) == (&told.old, &told.new, &told.changes)

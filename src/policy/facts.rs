@@ -83,6 +83,11 @@ pub enum AppType<'a> {
 }
 
 impl<'a> AppType<'a> {
+    /// Of all values of the header.
+    pub fn of(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        values.into_iter().fold(AppType::Absent, AppType::and)
+    }
+
     fn and(self, value: &'a [u8]) -> Self {
         match (self, std::str::from_utf8(value)) {
             (AppType::Absent, Ok("")) => AppType::Absent,

@@ -3,6 +3,7 @@
 //! It answers the ladder's questions from a tree in memory instead of store and directory, and is the
 //! same ladder in every other respect. Nothing here decides.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -156,11 +157,11 @@ pub fn rehearse_charged<R>(
     quotas: impl Fn(&Charges<'_>) -> QuotaAnswer,
     view: impl FnOnce(&Facts<'_>, &Decision) -> R,
 ) -> R {
-    let mut headers = call.headers.clone();
+    let mut headers = Cow::Borrowed(call.headers.as_slice());
     if !headers.iter().any(|(name, _)| name == "host") {
-        headers.push(("host".to_owned(), HOST.to_owned()));
+        headers.to_mut().push(("host".to_owned(), HOST.to_owned()));
     }
-    let fields: &dyn Fields = &ListedFields(headers);
+    let fields: &dyn Fields = &ListedFields(&headers);
     let mut head = RequestHead::read(&call.method, call.target.as_bytes(), fields, call.client);
     let route_takes_token = head
         .method
@@ -208,11 +209,11 @@ fn identity(call: &Call, scheme: Scheme) -> Identity {
     }
 }
 
-struct ListedFields(Vec<(String, String)>);
+struct ListedFields<'h>(&'h [(String, String)]);
 
-impl Fields for ListedFields {
+impl Fields for ListedFields<'_> {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a [u8])) {
-        for (name, value) in &self.0 {
+        for (name, value) in self.0 {
             visit(name, value.as_bytes());
         }
     }

@@ -175,3 +175,45 @@ impl<'s> Map<'s> {
         Position { threads, ..at }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::decisions::{realm, route};
+    use super::requests::filled;
+    use super::*;
+
+    fn snapshot(realms: &[(&str, &[&str])]) -> Snapshot {
+        let realm = |(base, patterns): &(&str, &[&str])| {
+            let routes = patterns.iter().enumerate().map(|(place, pattern)| route(&format!("r{place}"), &[pattern]));
+            realm(base, routes.collect())
+        };
+        Snapshot::new(realms.iter().map(realm).collect(), "test")
+    }
+
+    fn shown(old: &[(&str, &[&str])], new: &[(&str, &[&str])]) -> Vec<String> {
+        paths(&snapshot(old), &snapshot(new)).iter().map(|path| filled(path, "~")).collect()
+    }
+
+    #[test]
+    fn each_pair_of_patterns_has_one_path_and_it_spells_out_no_more_than_they_do() {
+        let old = [("/a", &["GET /o/{id}", "GET /{*rest}"][..])];
+        let new = [("/a", &["GET /o/{id}", "GET /o/export", "GET /o/export/"][..])];
+        let paths = shown(&old, &new);
+        let expected = ["/a", "/a/~1", "/a/o/~2", "/a/o/export", "/a/o/export/"];
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn a_longer_base_takes_its_paths_over() {
+        let paths = shown(&[("", &["GET /{*rest}"])], &[("", &["GET /{*rest}"]), ("/x/y", &["GET /z"])]);
+        assert_eq!(paths, ["/~0", "/", "/x/y", "/x/y/z"]);
+    }
+
+    #[test]
+    fn what_one_pattern_spells_out_below_another_s_parameter_is_not_tried_everywhere() {
+        let words: Vec<String> = (0..200).flat_map(|n| [format!("GET /{{x}}/l{n}"), format!("GET /w{n}")]).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let all = [("/a", words.as_slice())];
+        assert!(shown(&all, &all).len() < 1_000);
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! It decides nothing. Each question fills another field of the facts, so the loop is bounded.
 
+use std::time::Instant;
+
 use super::Gateway;
 use super::exchange::{Live, Notes, Spending};
 use crate::directory::Unavailable;
@@ -30,7 +32,12 @@ pub struct Verdict {
 
 impl Gateway {
     /// Judges a request by a snapshot.
-    pub(super) async fn admit(&self, head: &RequestHead<'_>, live: &Live, patience: &Patience) -> Verdict {
+    pub(super) async fn admit(
+        &self,
+        head: &RequestHead<'_>,
+        live: &Live,
+        (arrived, patience): (Instant, &Patience),
+    ) -> Verdict {
         let mut facts = Facts::new(head, &live.snapshot);
         let mut spending = Spending::default();
         let mut decision = decide(&facts);
@@ -39,7 +46,9 @@ impl Gateway {
                 Decision::Ask(question) => {
                     tracing::trace!(?question, "the ladder asks");
                     match question {
-                        Question::Quota(stage) => self.spend(stage, &mut facts, live, patience, &mut spending).await,
+                        Question::Quota(stage) => {
+                            self.spend(stage, &mut facts, live, (arrived, patience), &mut spending).await
+                        }
                         Question::LockOut | Question::Identity | Question::Target(_) => {
                             self.find_out(question, &mut facts, patience).await;
                         }
@@ -60,34 +69,35 @@ impl Gateway {
         Verdict { outcome, notes, spending }
     }
 
-    /// Charges a stage, and notes the answer among the facts.
+    /// Charges a stage, and notes the answer among the facts. Both stages are charged as of the request's arrival, however
+    /// long was waited in between: that is when its client kept, or did not keep, to its pace.
     async fn spend(
         &self,
         stage: Stage,
         facts: &mut Facts<'_>,
         live: &Live,
-        patience: &Patience,
+        when: (Instant, &Patience),
         spending: &mut Spending,
     ) {
         let (Some((realm, _)), Some(charges)) = (facts.place.realm, facts.charges(stage)) else { return };
-        let answer = self.charge(realm, &charges, live, patience, spending).await;
+        let answer = self.charge(realm, &charges, live, when, spending).await;
         match stage {
             Stage::Arrival => facts.arrival = Some(answer),
             Stage::Permitted => facts.quota = Some(answer),
         }
     }
 
-    /// Takes all charges or none.
+    /// Takes all charges or none, as of a moment.
     pub(super) async fn charge(
         &self,
         realm: RealmIndex,
         charges: &Charges<'_>,
         live: &Live,
-        patience: &Patience,
+        (moment, patience): (Instant, &Patience),
         spending: &mut Spending,
     ) -> QuotaAnswer {
         let note = |quota, said: Said| live.meters.record_quota(realm, quota, (said as usize, said.name()));
-        match self.limits.take(charges, patience, note).await {
+        match self.limits.take(charges, moment, patience, note).await {
             Taken::All { reading, running } => {
                 spending.note(reading);
                 spending.running.join(running);

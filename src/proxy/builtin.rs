@@ -2,7 +2,7 @@
 //!
 //! It reads the body within bounds and hands it to `identity`; what comes of it goes to `respond`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use pingora::prelude::Error;
@@ -89,7 +89,9 @@ impl Gateway {
         let charges = Charged { realm, route, principal: None, client, login: form.email() }.due(Stage::Permitted);
         if !charges.is_empty() {
             let spending = &mut exchange.spending;
-            let answer = self.charge(permit.realm(), &charges, &live, &exchange.patience, spending).await;
+            // Its body may have taken long to arrive.
+            let answer =
+                self.charge(permit.realm(), &charges, &live, (Instant::now(), &exchange.patience), spending).await;
             if let QuotaAnswer::Refused { quota, retry_after } = answer {
                 exchange.notes.quota = Some(quota);
                 let Denial { reason, cause, hint } = quota_exceeded(retry_after);

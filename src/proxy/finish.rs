@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use pingora::proxy::Session;
 
 use super::Gateway;
 use super::exchange::Exchange;
-use crate::policy::facts::{AppType, is_tchar};
+use crate::policy::facts::AppType;
 use crate::problem::registry::default_entry;
 use crate::reason::Reason;
 use crate::telemetry::access_log::{AccessLine, timestamp};
@@ -47,7 +48,7 @@ impl Gateway {
             version: if head.version == http::Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
             method: head.method.as_str(),
             path: head.uri.path(),
-            app_type: text("x-app-type").filter(|value| value.bytes().all(is_tchar)),
+            app_type: app_type_token(AppType::of(head.headers.get_all("x-app-type").iter().map(HeaderValue::as_bytes))),
             user_agent: text("user-agent"),
         };
         let reply = LoggedReply {

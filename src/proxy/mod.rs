@@ -80,7 +80,7 @@ impl Gateway {
             exchange.request_id = intake::request_id(&exchange.sender, &fields);
             let head = RequestHead::read(header.method.as_str(), header.raw_path(), &fields, exchange.sender.client);
             let body = if head.fault.is_some() { Body::Chunked } else { head.body };
-            (self.admit(&head, &live, &exchange.patience).await, body)
+            (self.admit(&head, &live, (exchange.started, &exchange.patience)).await, body)
         };
         exchange.notes = verdict.notes;
         exchange.spending = verdict.spending;

@@ -125,6 +125,8 @@ pub fn reason_of(error: &Error) -> Option<Reason> {
             | T::TLSWantX509Lookup
             | T::ConnectProxyFailure,
         ) => Some(Reason::UpstreamUnreachable),
+        // No connection could even be tried, for want of a descriptor or of a local port: the upstream has no part in it.
+        (ErrorSource::Upstream, T::InternalError) => Some(Reason::Internal),
         (ErrorSource::Upstream, _) => Some(Reason::UpstreamInvalid),
         (ErrorSource::Downstream, T::ReadTimedout) => Some(Reason::RequestTimeout),
         (ErrorSource::Downstream, T::WriteError | T::WriteTimedout | T::ReadError | T::ConnectionClosed) => None,

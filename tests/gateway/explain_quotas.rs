@@ -135,7 +135,8 @@ fn explain_says_why_a_quota_does_not_apply_to_the_caller() {
     let exit = offline(&["--as", "reseller:res-7", "GET", "/n/items"]);
     assert_eq!(exit.code, 0, "{exit:?}");
     let why = "customer: not charged, neither the caller nor an account above it is a customer";
-    assert!(exit.stdout.contains(&format!("{why}  ({})", rule("customer"))), "{}", exit.stdout);
+    let shown = exit.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(shown.contains(&format!("{why} ({})", rule("customer"))), "{}", exit.stdout);
     assert!(exit.stdout.contains("own: 2/h, burst 2; principal res-7"), "{}", exit.stdout);
     // What is refused before is charged on arrival and no further.
     let exit = offline(&["--as", "user:usr-1", "--format", "json", "GET", "/n/nowhere"]);
@@ -203,6 +204,24 @@ fn assert_explained_is_what_happens(policy: &str) {
     }
     // Three of the customer's, two of the reseller's own, one of the open route.
     assert_eq!((permits, refusals.len()), (6, 18), "{refusals:?}");
+}
+
+#[test]
+fn explained_waits_are_those_that_the_refused_are_told() {
+    // Whoever waits for its own quota alone would meet the one of the realm, which the request left without a cell.
+    let policy = POLICY.replace("per = \"address\"\nrate = \"1000/s\"", "per = \"realm\"\nrate = \"1/h\"\nburst = 2");
+    let policy = policy.replace("rate = \"2/h\"", "rate = \"10/min\"\nburst = 1");
+    assert!(policy.contains("rate = \"1/h\"\nburst = 2") && policy.contains("rate = \"10/min\"\nburst = 1"));
+    let lab = Lab::with(|builder| builder.policy("nest", &policy));
+    called(&lab, "res-7", "/n/items").assert_ok();
+    let report = explained(&lab, "reseller:res-7", "/n/items");
+    let told = report["outcome"]["reply"]["headers"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let told: Vec<u64> = told.filter_map(|line| line.strip_prefix("Retry-After: ")?.parse().ok()).collect();
+    let refused = called(&lab, "res-7", "/n/items").assert_status(429);
+    let waits: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!(waits > 3000, "the realm's: {refused}");
+    assert!(matches!(told[..], [said] if said.abs_diff(waits) <= 1), "{told:?} for {waits}: {report:#}");
+    lab.gateway.line_of(&refused.request_id()).assert(&[("quota", "own")]);
 }
 
 #[test]

@@ -121,6 +121,10 @@ pub struct ReplayArgs {
     /// An access log; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     pub log: PathBuf,
+    /// The settings that the log was written under. They tell which headers and parameters were asked for then, which no
+    /// line holds, so that more lines can be judged.
+    #[arg(long, value_name = "FILE")]
+    pub was: Option<PathBuf>,
     /// How the differences are written.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,

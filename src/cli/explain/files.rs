@@ -17,10 +17,13 @@ use crate::directory::file;
 use crate::directory::records::{Records, Vocabulary};
 use crate::policy::ladder::Decision;
 use crate::policy::principal::{Account, Lineage};
-use crate::policy::rehearsal::{Call, Tree, rehearse};
+use crate::policy::quota::{Charges, QuotaAnswer};
+use crate::policy::rehearsal::{Call, Tree, rehearse_charged};
 use crate::policy::route::{Realm, UpstreamIndex};
 use crate::policy::snapshot::Snapshot;
+use crate::problem::envelope::{Problem, Reply};
 use crate::problem::registry::{Override, Registry};
+use crate::reason::Reason;
 
 /// What a request came to, with why.
 #[derive(Clone, Debug)]
@@ -73,10 +76,10 @@ impl Files {
         &self.config.snapshot
     }
 
-    /// The accounts of the accounts file.
+    /// The accounts of the accounts file; `None` where the directory is no file.
     #[must_use]
-    pub const fn accounts(&self) -> &Tree {
-        &self.tree
+    pub fn accounts(&self) -> Option<&Tree> {
+        self.records.as_ref().map(|_| &self.tree)
     }
 
     /// The name of an upstream.
@@ -115,19 +118,29 @@ impl Files {
                 call.caller = self.account(&tree, role, id)?;
             }
         }
-        let (permitted, report) = self.judge(&call, &tree);
+        let (permitted, report) = self.judge(&call, &tree, None);
         Ok(Verdict { permitted, report, notes })
     }
 
-    /// Judges a call among these accounts.
+    /// Judges a call among these accounts. Quotas have enough left, but for the one of this name.
     #[must_use]
-    pub fn judge(&self, call: &Call, tree: &Tree) -> (bool, Value) {
+    pub fn judge(&self, call: &Call, tree: &Tree, refusing: Option<&str>) -> (bool, Value) {
         let upstream = |index: UpstreamIndex| self.upstream(index);
         let revision = self.snapshot().revision();
         let around = Around { revision, registry: &self.registry, upstream: &upstream, peek: None };
-        rehearse(self.snapshot(), tree, call, |facts, decision| {
+        let quotas = |charges: &Charges<'_>| {
+            let refused = charges.iter().find(|charge| Some(&*charge.quota.name) == refusing);
+            refused.map_or(QuotaAnswer::Admitted, |charge| QuotaAnswer::Refused { quota: charge.index, retry_after: 1 })
+        };
+        rehearse_charged(self.snapshot(), tree, call, quotas, |facts, decision| {
             (matches!(decision, Decision::Permit(_)), describe(&around, facts, decision))
         })
+    }
+
+    /// What the client is told of a refusal without hints.
+    #[must_use]
+    pub fn reply(&self, reason: Reason) -> Reply {
+        Problem::plain(reason).reply(&self.registry, "(request id)")
     }
 
     fn present(&self, call: &mut Call, id: &str) -> Result<(), Stop> {

@@ -4,6 +4,7 @@
 //! told in full above; where there are too many even for that, each route has its roles on lines of its own. What is too long for
 //! its column goes on in the next line, so that nothing is lost.
 
+use std::collections::BTreeSet;
 use std::io::{Result, Write};
 
 use super::answered_by;
@@ -47,20 +48,10 @@ fn matrix(realm: &Realm, routes: &[&Route], config: &Config, out: &mut dyn Write
     let upstream = routes.iter().map(|route| answered_by(route, config).chars().count()).max().unwrap_or_default();
     let upstream = upstream.max("upstream".len()).min(LONGEST_UPSTREAM);
     let left = WIDTH - INDENT.len() - 1 - upstream;
-    let widths = |cut: usize| -> Vec<usize> {
-        realm.roles.iter().map(|role| role.chars().count().clamp(NARROWEST, cut.max(NARROWEST))).collect()
-    };
-    // The widest cut that leaves the paths their room; with none the roles are listed.
-    let lines =
-        || routes.iter().flat_map(|route| &route.matches).map(|(method, pattern)| format!("{method} {pattern}"));
-    let longest = lines().map(|line| line.chars().count()).max().unwrap_or_default().max(PATHS);
-    let fits = |widths: &Vec<usize>, paths: usize| widths.iter().map(|width| width + 1).sum::<usize>() + paths <= left;
-    let cuts = [(usize::MAX, longest), (usize::MAX, PATHS), (NARROWEST, PATHS)];
-    let columns =
-        cuts.into_iter().map(|(cut, paths)| (widths(cut), paths)).find(|(widths, paths)| fits(widths, *paths));
-    let Some((columns, _)) = columns else { return list(realm, routes, config, out) };
-    let paths = left - columns.iter().map(|width| width + 1).sum::<usize>();
-    let paths = paths.min(longest);
+    let lines = routes.iter().flat_map(|route| &route.matches).map(|(method, pattern)| format!("{method} {pattern}"));
+    let longest = lines.map(|line| line.chars().count()).max().unwrap_or_default().max(PATHS);
+    let Some(columns) = columns(realm, left, longest) else { return list(realm, routes, config, out) };
+    let paths = longest.min(left - columns.iter().map(|width| width + 1).sum::<usize>());
     for (role, width) in realm.roles.iter().zip(&columns).filter(|(role, width)| role.chars().count() > **width) {
         writeln!(out, "{INDENT}{} = {role}", cut(role, *width))?;
     }
@@ -74,6 +65,19 @@ fn matrix(realm: &Realm, routes: &[&Route], config: &Config, out: &mut dyn Write
         }
     }
     Ok(())
+}
+
+/// How wide the roles' columns are: as wide as their names, even if paths have to be folded for it, else cut; `None` where not
+/// even that fits, or where two names would be cut to one.
+fn columns(realm: &Realm, left: usize, longest: usize) -> Option<Vec<usize>> {
+    let cuts = [(usize::MAX, longest), (usize::MAX, PATHS), (NARROWEST, PATHS)];
+    cuts.into_iter().find_map(|(widest, paths)| {
+        let width = |role: &str| role.chars().count().clamp(NARROWEST, widest);
+        let widths: Vec<usize> = realm.roles.iter().map(|role| width(role)).collect();
+        let names: BTreeSet<String> = realm.roles.iter().zip(&widths).map(|(role, width)| cut(role, *width)).collect();
+        let fits = widths.iter().map(|width| width + 1).sum::<usize>() + paths <= left;
+        (fits && names.len() == realm.roles.len()).then_some(widths)
+    })
 }
 
 /// One row, over as many lines as its longest text needs.

@@ -118,6 +118,23 @@ fn whatever_is_long_fits_and_is_not_lost() {
 }
 
 #[test]
+fn names_of_roles_are_cut_only_with_their_full_names_above() {
+    let roles = ["controller", "distributor", "participant", "salesperson", "technician", "undersecretary"];
+    let policy = format!(
+        "[realm]\nname = \"six\"\nbase = \"/six\"\nroles = {roles:?}\nschemes = [\"basic\"]\nupstream = \"meeting\"\n\
+         [[route]]\nname = \"one\"\nmatch = \"GET /one\"\nallow = [\"participant\"]\n"
+    );
+    let text = written(&everything(), &config(&[("six.toml", policy.as_str())]));
+    assert_fits(&text);
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    assert!(lines.contains(&"unders… = undersecretary"), "{text}");
+    let head = "contro… distri… partic… salesp… techni… unders… upstream";
+    assert!(lines.contains(&head), "{text}");
+    let row: Vec<&str> = lines.iter().find(|line| line.starts_with("GET /one")).unwrap().split_whitespace().collect();
+    assert_eq!(row, ["GET", "/one", "-", "-", "subtree", "-", "-", "-", "meeting"]);
+}
+
+#[test]
 fn filters_choose_by_role_path_upstream_and_publicity() {
     let config = shipped();
     let all = rows(everything(), &config);

@@ -164,7 +164,7 @@ fn blocks<'t>(tests: impl IntoIterator<Item = &'t str>) -> String {
 }
 
 fn mutation<'f>(findings: &'f Findings<'_>) -> &'f Mutation {
-    for call in findings.failed() {
+    if let Some(call) = findings.failed().next() {
         let difference = call.verdict.difference.as_ref().unwrap();
         panic!("{}: {}, got {}", call.test.location, difference.expected, difference.got);
     }
@@ -272,6 +272,26 @@ fn what_makes_no_difference_to_any_call_is_not_counted() {
     assert_eq!(mutation.noticed() + indistinct.len(), mutation.trials.len());
     let rules: BTreeSet<String> = mutation.trials.iter().map(|trial| trial.rule.to_string()).collect();
     assert_eq!(Vec::from_iter(rules), ["p.toml:10", "p.toml:19", "p.toml:2", "p.toml:24", "p.toml:30"]);
+}
+
+#[test]
+fn the_shipped_policies_and_the_example_notice_every_mutant() {
+    let policies = [
+        ("ucaas.toml", include_str!("../../../policies/ucaas.toml"), 450),
+        ("cpaas.toml", include_str!("../../../policies/cpaas.toml"), 40),
+        ("nested-quotas.toml", include_str!("../../../policies/nested-quotas.toml"), 35),
+    ];
+    for (name, policy, least) in policies {
+        let gateway = "[upstreams.meeting]\nservers = [\"127.0.0.1:1\"]\n[upstreams.provisioning]\n\
+                       servers = [\"127.0.0.1:2\"]\n[policies]\ninclude = [\"p.toml\"]\n";
+        let files = [("gateway.toml", gateway.to_owned()), ("p.toml", policy.to_owned())];
+        let config = load(Path::new("gateway.toml"), &InMemory(files.into())).config.unwrap();
+        let findings = find(&config, &TestArgs { min_coverage: Some(100), ..args() });
+        let mutation = mutation(&findings);
+        let survivors: Vec<&str> = mutation.survivors().map(|(trial, _)| trial.name.as_str()).collect();
+        assert_eq!(survivors, Vec::<&str>::new(), "{name}");
+        assert!(findings.good() && mutation.noticed() >= least, "{name}: {}", mutation.noticed());
+    }
 }
 
 #[test]

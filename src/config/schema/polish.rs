@@ -8,7 +8,7 @@ use schemars::transform::transform_subschemas;
 use serde_json::{Map, Value, json};
 
 /// Polishes a schema and everything in it.
-pub fn polish(schema: &mut Schema) {
+pub(super) fn polish(schema: &mut Schema) {
     transform_subschemas(&mut polish, schema);
     let Some(object) = schema.as_object_mut() else { return };
     drop_null(object);

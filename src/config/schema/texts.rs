@@ -70,6 +70,8 @@ texts! {
     AccountPath = like("^[A-Za-z0-9._~-]{1,64}(/[A-Za-z0-9._~-]{1,64})*$", &["root/res-7/cus-42"]);
     /// Who calls in a policy test.
     Caller = like("^(anonymous|[^:]+:.+)$", &["anonymous", "customer:cus-42"]);
+    /// Where a call comes from.
+    ClientAddress = like("^[0-9A-Fa-f:.]+$", &["192.0.2.7", "2001:db8::7"]);
     /// What a policy test expects.
     Verdict = one_of(["permit"].into_iter().chain(Reason::ALL.iter().map(|reason| reason.name())));
     /// An e-mail.

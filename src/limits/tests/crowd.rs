@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::{SECOND, charges, quota, rate};
 use crate::limits::{Limits, Taken};
@@ -22,7 +23,7 @@ async fn a_crowd_takes_no_more_of_a_shared_quota_than_its_own_quota_lets_pass() 
         let (limits, store, own, shared) = (limits.clone(), store.clone(), own.clone(), shared.clone());
         tokio::spawn(async move {
             let wanted = [(&*shared, Subject::Realm), (&*own, Subject::Account("usr-1"))];
-            let taken = limits.take(&charges(&wanted), &store.patience(), |_, _| {}).await;
+            let taken = limits.take(&charges(&wanted), Instant::now(), &store.patience(), |_, _| {}).await;
             u64::from(matches!(taken, Taken::All { .. }))
         })
     };

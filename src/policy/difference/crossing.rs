@@ -53,9 +53,13 @@ pub(super) fn crossings<'a, 's>(
         let text = filled(path, fresh);
         for method in Method::ALL.into_iter().filter(|method| *method != Method::Connect) {
             let [old, new] = sides.map(|side| side.snapshot.locate(method, &text));
+            let found = [found(&old), found(&new)];
+            if found[0] == found[1] && !matches!(found[0], Found::Route(_)) {
+                continue; // Refused on both sides, for one reason.
+            }
             let key = Key {
                 realms: [old, new].map(|place| place.realm.map(|(index, _)| index)),
-                found: [found(&old), found(&new)],
+                found,
                 slots: [slot_of(sides[0], &old, fresh), slot_of(sides[1], &new, fresh)],
             };
             let route = |side: usize| match (key.realms[side], key.found[side]) {
@@ -99,13 +103,20 @@ fn slot_of<'s>(side: Side<'s>, place: &Place<'_>, fresh: &str) -> Option<Slot<'s
     slot(own, place, fresh)
 }
 
-/// How the requests of one crossing are put to the ladder.
+/// How the requests of one crossing are put to the ladder for one caller.
 struct Trial<'t, 's> {
     sides: &'t [Side<'s>; 2],
     pair: &'t Pair<'s>,
     caller: &'t Caller,
-    slots: &'t [&'t Slot<'s>],
-    changes: &'t mut Vec<Change>,
+    /// Where each side reads an account from, if it looks at it when this caller asks.
+    slots: [Option<&'t Slot<'s>>; 2],
+    drafts: Vec<Draft>,
+}
+
+/// A change, and for which accounts named it was seen: by the old rule, and by the new one.
+struct Draft {
+    change: Change,
+    named: Vec<[Option<Named>; 2]>,
 }
 
 impl<'s> Crossing<'_, 's> {
@@ -120,71 +131,58 @@ impl<'s> Crossing<'_, 's> {
 
     /// All that differs.
     pub(super) fn judge(&self, sides: &[Side<'s>; 2], pair: &Pair<'s>, unknown: &str) -> Vec<Change> {
-        let mut changes = Vec::new();
-        if self.routes == [None, None] {
-            if self.key.found[0] != self.key.found[1]
-                && let Some(nobody) = pair.callers.all.last()
-            {
-                self.try_caller(&mut Trial { sides, pair, caller: nobody, slots: &[], changes: &mut changes }, unknown);
-            }
-            return changes;
+        if self.routes != [None, None] {
+            return pair.callers.all.iter().flat_map(|caller| self.try_caller(sides, pair, caller, unknown)).collect();
         }
-        let mut slots: Vec<&Slot<'s>> = self.key.slots.iter().flatten().collect();
-        slots.dedup();
-        for caller in &pair.callers.all {
-            self.try_caller(&mut Trial { sides, pair, caller, slots: &slots, changes: &mut changes }, unknown);
-        }
-        changes
+        // Without a route nobody is asked who they are, so one caller stands for all.
+        let nobody = pair.callers.all.last().filter(|_| self.key.found[0] != self.key.found[1]);
+        nobody.into_iter().flat_map(|caller| self.try_caller(sides, pair, caller, unknown)).collect()
     }
 
-    fn try_caller(&self, trial: &mut Trial<'_, 's>, unknown: &str) {
-        let callers = &trial.pair.callers;
+    fn try_caller(&self, sides: &[Side<'s>; 2], pair: &Pair<'s>, caller: &Caller, unknown: &str) -> Vec<Change> {
+        let slot = |side: usize| self.key.slots[side].as_ref().filter(|_| self.is_scoped(side, pair, caller));
+        let slots = [slot(0), slot(1)];
+        let mut trial = Trial { sides, pair, caller, slots, drafts: Vec::new() };
         let wanted = self.routes.iter().flatten().filter_map(|route| route.target.as_ref()?.role.as_deref());
         let wanted: Vec<&str> = wanted.collect();
-        let headers = trial.slots.iter().filter_map(|slot| match slot {
+        let headers = slots.iter().flatten().filter_map(|slot| match slot {
             Slot::Header(name) => Some(*name),
             Slot::Segment(_) | Slot::Spelled(_) | Slot::Query(_) => None,
         });
         let headers: Vec<&str> = headers.collect();
-        let signed = trial.caller.role.is_some();
-        let families = families(self.routes, &headers, &trial.caller.origins, signed, unknown);
-        let scoped = self.is_scoped(trial.pair.realms, trial.caller);
+        let families = families(self.routes, &headers, &caller.origins, caller.role.is_some(), unknown);
+        let names = |slot: &Slot<'s>| names(slot, &pair.callers, &wanted);
         let mut charged = false;
-        for named in combinations(trial.slots, |slot| names(slot, callers, &wanted)) {
-            let relation =
-                if scoped { relation(&self.key.slots, &named, trial, !wanted.is_empty()) } else { String::new() };
+        for named in combinations(slots, names) {
             let spelled = spelled(&named);
-            let placed = (!spelled.is_empty()).then(|| callers.player(trial.caller, 0, &spelled));
-            let Some(player) = placed.as_ref().or_else(|| trial.caller.players.first()) else { continue };
+            let placed = (!spelled.is_empty()).then(|| pair.callers.player(caller, 0, &spelled));
+            let Some(player) = placed.as_ref().or_else(|| caller.players.first()) else { continue };
             for family in &families {
-                let outcomes = self.try_one(trial, &family.first, &named, player, &relation);
+                let outcomes = self.try_one(&mut trial, &family.first, &named, player);
                 if !outcomes.iter().all(Outcome::is_permit) {
                     continue;
                 }
                 if !charged {
                     charged = true;
-                    self.compare_charges(trial, &family.first, &named);
+                    self.compare_charges(&mut trial, &family.first, &named);
                 }
                 for other in &family.others {
-                    self.try_one(trial, other, &named, player, &relation);
+                    self.try_one(&mut trial, other, &named, player);
                 }
             }
-            if !scoped {
-                // Whom the request names is not looked at, so one name stands for all.
-                break;
-            }
         }
+        let all = slots.map(|slot| slot.map(names).unwrap_or_default());
+        let label = |named: Named| named.label(&pair.callers, !wanted.is_empty());
+        let told = |draft: Draft| Change { relations: relations(slots, &all, &draft.named, label), ..draft.change };
+        trial.drafts.into_iter().map(told).collect()
     }
 
-    /// Whether either side looks at the account named when this caller asks.
-    fn is_scoped(&self, realms: [Option<&Realm>; 2], caller: &Caller) -> bool {
-        let Some(role) = caller.role.as_deref() else { return false };
-        let scope = |side: usize| {
-            let (realm, route) = (realms[side]?, self.routes[side]?);
-            route.target.as_ref()?;
-            realm.role(role).and_then(|role| route.access.scope(role)).filter(|_| !route.public)
+    /// Whether a side looks at the account named when this caller asks.
+    fn is_scoped(&self, side: usize, pair: &Pair<'s>, caller: &Caller) -> bool {
+        let (Some(realm), Some(route), Some(role)) = (pair.realms[side], self.routes[side], &caller.role) else {
+            return false;
         };
-        scope(0).is_some() || scope(1).is_some()
+        !route.public && realm.role(role).and_then(|role| route.access.scope(role)).is_some()
     }
 
     fn request(
@@ -209,26 +207,28 @@ impl<'s> Crossing<'_, 's> {
         setting: &Setting<'_>,
         named: &[(&Slot<'s>, Named)],
         player: &Player,
-        relation: &str,
     ) -> [Outcome<'s>; 2] {
         let call = self.request(trial, setting, named, player);
         let outcomes = trial.sides.map(|side| outcome::of(side, &player.tree, &call));
         for (kind, before, after) in outcome::compare(&outcomes[0], &outcomes[1]) {
-            trial.note((kind, Matter::Verdict), relation, &setting.label, (before, after));
+            trial.note((kind, Matter::Verdict), named, &setting.label, (before, after));
         }
         outcomes
     }
 
     /// What the request is charged to does not depend on whom it names, but on who may stand above the caller.
     fn compare_charges(&self, trial: &mut Trial<'_, 's>, setting: &Setting<'_>, named: &[(&Slot<'s>, Named)]) {
-        let Some(allowances) = &trial.pair.allowances else { return };
+        let (Some(allowances), [Some(old), Some(new)]) = (&trial.pair.allowances, self.routes) else { return };
+        if allowances.charge_alike(&old.quotas, &new.quotas) {
+            return;
+        }
         let spelled = spelled(named);
         for above in 0..trial.caller.above.len() {
             let player = trial.pair.callers.player(trial.caller, above, &spelled);
             let call = self.request(trial, setting, named, &player);
             let charged = trial.sides.map(|side| outcome::charged(side, &player.tree, &call));
             for (kind, before, after) in allowances.compare(&charged) {
-                trial.note((kind, Matter::Quota), "", "", (before, after));
+                trial.note((kind, Matter::Quota), &[], "", (before, after));
             }
         }
     }
@@ -247,43 +247,44 @@ impl<'s> Crossing<'_, 's> {
     }
 }
 
-impl Trial<'_, '_> {
-    /// Notes a change, or adds a relation to one that is known.
-    fn note(&mut self, what: (Kind, Matter), relation: &str, condition: &str, (before, after): (String, String)) {
-        let (kind, matter) = what;
-        let known = self.changes.iter_mut().find(|known| {
-            (known.kind, known.matter) == what
-                && known.caller == self.caller.label
-                && (known.condition.as_str(), &known.before, &known.after) == (condition, &before, &after)
-        });
-        let relation = (!relation.is_empty()).then(|| relation.to_owned());
-        match known {
-            Some(known) => known.relations.extend(relation.filter(|relation| !known.relations.contains(relation))),
-            None => self.changes.push(Change {
-                kind,
-                matter,
-                caller: self.caller.label.clone(),
-                relations: relation.into_iter().collect(),
-                condition: condition.to_owned(),
-                before,
-                after,
-            }),
+impl<'s> Trial<'_, 's> {
+    /// Notes a change, or that it is seen with these accounts named too.
+    fn note(
+        &mut self,
+        what: (Kind, Matter),
+        named: &[(&Slot<'s>, Named)],
+        condition: &str,
+        (before, after): (String, String),
+    ) {
+        let of = |slot: &Slot<'s>| named.iter().find(|(known, _)| *known == slot).map(|(_, named)| *named);
+        let named = self.slots.map(|slot| slot.and_then(of));
+        let is_known = |draft: &&mut Draft| {
+            let Change { kind, matter, condition: known, before: was, after: is, .. } = &draft.change;
+            ((*kind, *matter), known.as_str(), was, is) == (what, condition, &before, &after)
+        };
+        match self.drafts.iter_mut().find(is_known) {
+            Some(draft) => draft.named.extend((!draft.named.contains(&named)).then_some(named)),
+            None => {
+                let (caller, (kind, matter)) = (self.caller.label.clone(), what);
+                let condition = condition.to_owned();
+                let change = Change { kind, matter, caller, relations: Vec::new(), condition, before, after };
+                self.drafts.push(Draft { change, named: vec![named] });
+            }
         }
     }
 }
 
 /// Every way to fill the slots. Nobody has two ids, so two that the path spells out cannot both be the caller's.
 fn combinations<'t, 's>(
-    slots: &[&'t Slot<'s>],
+    slots: [Option<&'t Slot<'s>>; 2],
     names: impl Fn(&Slot<'s>) -> Vec<Named>,
 ) -> Vec<Vec<(&'t Slot<'s>, Named)>> {
     let mut all: Vec<Vec<(&Slot<'s>, Named)>> = vec![Vec::new()];
-    for slot in slots.iter().copied() {
+    let second = slots[1].filter(|slot| slots[0] != Some(*slot));
+    for slot in [slots[0], second].into_iter().flatten() {
         let names = names(slot);
-        all = all
-            .iter()
-            .flat_map(|begun| names.iter().map(|name| [begun.as_slice(), &[(slot, *name)]].concat()))
-            .collect();
+        let with = |begun: &Vec<(&'t Slot<'s>, Named)>, name: Named| [begun.as_slice(), &[(slot, name)]].concat();
+        all = all.iter().flat_map(|begun| names.iter().map(move |name| with(begun, *name))).collect();
     }
     let own = |named: &[(&Slot<'s>, Named)]| {
         let spelled = |(slot, named): &&(&Slot<'s>, Named)| matches!(slot, Slot::Spelled(_)) && *named == Named::Myself;
@@ -293,6 +294,42 @@ fn combinations<'t, 's>(
     all
 }
 
+/// The accounts named, in words; none where it does not matter which.
+fn relations(
+    slots: [Option<&Slot<'_>>; 2],
+    all: &[Vec<Named>; 2],
+    seen: &[[Option<Named>; 2]],
+    label: impl Fn(Named) -> String,
+) -> Vec<String> {
+    let words = |named: &[Named]| named.iter().map(|named| label(*named)).collect::<Vec<String>>();
+    if slots[0] == slots[1] || slots[0].is_none() || slots[1].is_none() {
+        let side = usize::from(slots[0].is_none());
+        let named: Vec<Named> = seen.iter().filter_map(|named| named[side]).collect();
+        return if named.len() == all[side].len() { Vec::new() } else { words(&named) };
+    }
+    let by_old = |old: Named| -> Vec<Named> {
+        seen.iter().filter(|named| named[0] == Some(old)).filter_map(|named| named[1]).collect()
+    };
+    let mut groups: Vec<(Vec<Named>, Vec<Named>)> = Vec::new();
+    for old in all[0].iter().copied() {
+        let new = by_old(old);
+        match groups.iter_mut().find(|(_, known)| *known == new) {
+            _ if new.is_empty() => {}
+            Some((olds, _)) => olds.push(old),
+            None => groups.push((vec![old], new)),
+        }
+    }
+    let side = |named: &[Named], all: &[Named], rule: &str| {
+        (named.len() < all.len()).then(|| format!("{} by the {rule}", words(named).join(" or ")))
+    };
+    let told = groups.iter().filter_map(|(olds, news)| {
+        let parts = [side(olds, &all[0], "old rule"), side(news, &all[1], "new rule")];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join(" and "))
+    });
+    told.collect()
+}
+
 /// Account ids that the path spells out, with where they stand.
 fn spelled<'t>(named: &[(&'t Slot<'_>, Named)]) -> Vec<(&'t str, Named)> {
     let spelled = named.iter().filter_map(|(slot, named)| match slot {
@@ -300,19 +337,6 @@ fn spelled<'t>(named: &[(&'t Slot<'_>, Named)]) -> Vec<(&'t str, Named)> {
         Slot::Spelled(_) | Slot::Segment(_) | Slot::Query(_) | Slot::Header(_) => None,
     });
     spelled.collect()
-}
-
-fn relation(slots: &[Option<Slot<'_>>; 2], named: &[(&Slot<'_>, Named)], trial: &Trial<'_, '_>, roles: bool) -> String {
-    let of = |side: usize| {
-        let slot = slots[side].as_ref()?;
-        let (_, named) = named.iter().find(|(known, _)| *known == slot)?;
-        Some(named.label(&trial.pair.callers, roles))
-    };
-    match (of(0), of(1)) {
-        (Some(old), Some(new)) if slots[0] != slots[1] => format!("{old} by the old rule and {new} by the new one"),
-        (Some(one), _) | (None, Some(one)) => one,
-        (None, None) => String::new(),
-    }
 }
 
 /// The path with the names that the first route that has them gives its parameters.

@@ -5,7 +5,7 @@
 
 use super::{Step, quota_exceeded};
 use crate::policy::credential::{Presented, Scheme};
-use crate::policy::decision::{Denial, Hint, Question};
+use crate::policy::decision::{Denial, Hint, NO_CREDENTIAL, Question};
 use crate::policy::facts::{AppType, Body, Facts, LockAnswer};
 use crate::policy::principal::{Identity, Relation};
 use crate::policy::quota::{QuotaAnswer, Stage};
@@ -74,7 +74,7 @@ pub(super) fn credential(facts: &Facts<'_>) -> Step {
     match &facts.head.presented {
         Presented::Nothing => Step::Deny(Denial {
             reason: Reason::HeaderMissing,
-            cause: "no Authorization",
+            cause: NO_CREDENTIAL,
             hint: Hint::Header("Authorization".into()),
         }),
         Presented::Unreadable(_, cause) => deny(Reason::HeaderInvalid, cause),

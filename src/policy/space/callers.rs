@@ -93,16 +93,17 @@ impl Callers {
         self.all.push(caller);
     }
 
-    /// An account id that names an account of this kind, for this caller.
+    /// An account id that names an account of this kind. The two that a request can name are other accounts, as that
+    /// can be told from one named twice.
     #[must_use]
-    pub fn id(&self, named: Named) -> String {
-        let fresh = &self.fresh;
+    pub fn id(&self, named: Named, second: bool) -> String {
+        let (fresh, place) = (&self.fresh, u8::from(second));
         match named {
             Named::Myself => format!("{fresh}self"),
-            Named::Below(role) => format!("{fresh}below{role}"),
-            Named::Outside => format!("{fresh}outside"),
-            Named::Unknown | Named::Absent | Named::Malformed => format!("{fresh}unknown"),
-            Named::NoId => format!("{fresh}:"),
+            Named::Below(role) => format!("{fresh}below{role}-{place}"),
+            Named::Outside => format!("{fresh}outside-{place}"),
+            Named::Unknown | Named::Absent | Named::Malformed => format!("{fresh}unknown-{place}"),
+            Named::NoId => format!("{fresh}:{place}"),
         }
     }
 
@@ -113,15 +114,15 @@ impl Callers {
         let mut tree = Tree::default();
         let Some(role) = caller.role.as_deref() else { return Player { account: None, tree } };
         let own = spelled.iter().find(|(_, named)| *named == Named::Myself);
-        let own = own.map_or_else(|| self.id(Named::Myself), |(id, _)| (*id).to_owned());
+        let own = own.map_or_else(|| self.id(Named::Myself, false), |(id, _)| (*id).to_owned());
         let above = caller.above.get(above).map_or(&[][..], Vec::as_slice);
         let ids: Vec<String> = (0..above.len()).map(|level| format!("{}above{level}", self.fresh)).collect();
         let mut nodes: Vec<(&str, &str)> =
             ids.iter().map(String::as_str).zip(above.iter().map(|role| &**role)).collect();
         nodes.push((&own, role));
         let elsewhere = role;
-        let below = (0..self.below.len()).map(|role| (self.id(Named::Below(role)), Named::Below(role)));
-        let places = below.chain([(self.id(Named::Outside), Named::Outside)]);
+        let standing = (0..self.below.len()).map(Named::Below).chain([Named::Outside]);
+        let places = standing.flat_map(|named| [false, true].map(|second| (self.id(named, second), named)));
         for (id, named) in places.chain(spelled.iter().map(|(id, named)| ((*id).to_owned(), *named))) {
             let lineage = match named {
                 Named::Below(place) => {
@@ -131,7 +132,7 @@ impl Callers {
                 Named::Outside => Lineage::new([(id.as_str(), elsewhere)]),
                 Named::Myself | Named::Unknown | Named::NoId | Named::Absent | Named::Malformed => None,
             };
-            for lineage in lineage {
+            if let Some(lineage) = lineage {
                 // Made-up ids are all different, so none stands in two places.
                 let _ = tree.insert(account(lineage));
             }

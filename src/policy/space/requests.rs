@@ -117,20 +117,20 @@ pub fn target(path: &[Piece<'_>], named: &[(&Slot<'_>, Named)], callers: &Caller
     let (mut text, mut query) = (String::with_capacity(64), String::new());
     for (place, piece) in path.iter().enumerate() {
         text.push('/');
-        let name = named.iter().find(|(slot, _)| **slot == Slot::Segment(place));
+        let name = named.iter().position(|(slot, _)| **slot == Slot::Segment(place));
         match (piece, name) {
             (Piece::Literal(literal), _) => text.push_str(literal),
-            (Piece::Free, Some((_, named))) => text.push_str(&callers.id(*named)),
+            (Piece::Free, Some(name)) => text.push_str(&callers.id(named[name].1, name > 0)),
             (Piece::Free, None) => text.push_str(&format!("{}{place}", callers.fresh)),
         }
     }
-    for (slot, named) in named {
+    for (place, (slot, named)) in named.iter().enumerate() {
         let Slot::Query(name) = slot else { continue };
         for _ in 0..times(*named) {
             query.push(if query.is_empty() { '?' } else { '&' });
             query.push_str(&escaped(name));
             query.push('=');
-            query.push_str(&callers.id(*named));
+            query.push_str(&callers.id(*named, place > 0));
         }
     }
     text + &query
@@ -169,10 +169,10 @@ pub fn headers(
     let add = |headers: &mut Vec<(String, String)>, name: &str, value: &str| {
         headers.push((name.to_owned(), value.to_owned()));
     };
-    for (slot, named) in named {
+    for (place, (slot, named)) in named.iter().enumerate() {
         let Slot::Header(name) = slot else { continue };
         for _ in 0..times(*named) {
-            add(&mut headers, name, &callers.id(*named));
+            add(&mut headers, name, &callers.id(*named, place > 0));
         }
     }
     if signed {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
 use crate::harness::builder::Place;
@@ -187,6 +188,15 @@ impl Gateway {
         let fields = stat.rsplit_once(") ").expect("a name in parentheses").1.split(' ');
         let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("clock ticks")).sum();
         Duration::from_millis(ticks * 10)
+    }
+
+    /// Lets it open nothing at or above this descriptor from now on (`None`: no limit), and gives the limit that was.
+    pub(crate) fn limit_files(&self, below: Option<u64>) -> Option<u64> {
+        let process = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        // It has our hard limit, and keeps it.
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let was = prlimit(Some(process), Resource::Nofile, Rlimit { current: below, maximum });
+        was.expect("the process is ours").current
     }
 
     fn proc(&self, file: &str) -> String {
