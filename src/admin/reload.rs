@@ -63,7 +63,7 @@ pub struct Origin {
 }
 
 /// Whatever the files said that is in effect, but for the policies themselves.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct InEffect {
     /// The settings.
     pub settings: Settings,
@@ -76,6 +76,12 @@ pub struct InEffect {
 }
 
 impl InEffect {
+    /// Whether both say the same, whatever accounts there are.
+    fn is_same_but_for_accounts(&self, other: &Self) -> bool {
+        let Self { settings, names, candidate, accounts: _ } = self;
+        (settings, names, candidate) == (&other.settings, &other.names, &other.candidate)
+    }
+
     /// Of a configuration, with the accounts that it names.
     #[must_use]
     pub fn of(config: &Config, accounts: Option<&Followed>) -> Self {
@@ -211,6 +217,7 @@ impl Reloader {
         };
         outcome.unwrap_or_else(|| {
             tracing::error!("everything kept as it was: the reload failed");
+            self.gateway.metrics.policy_stale.set(1);
             self.gateway.metrics.policy_reloads.with_label_values(&["failed"]).inc();
             Err(NotReloaded::because("failed", "the reload failed", "its log says where"))
         })
@@ -230,8 +237,6 @@ impl Reloader {
             Ok(Applied { changed: false, .. }) => "unchanged",
             Err(refused) => refused.result,
         };
-        metrics.policy_reloads.with_label_values(&[result]).inc();
-        metrics.policy_stale.set(i64::from(outcome.is_err()));
         match &outcome {
             Ok(applied) => {
                 let was_told = !mem::take(&mut state.told).is_empty();
@@ -246,6 +251,9 @@ impl Reloader {
                 state.told = findings;
             }
         }
+        // After the log, so that whoever sees these finds the reasons there.
+        metrics.policy_reloads.with_label_values(&[result]).inc();
+        metrics.policy_stale.set(i64::from(outcome.is_err()));
         outcome
     }
 

@@ -25,6 +25,7 @@ pub mod policy_file;
 pub mod rate;
 mod raw;
 mod realms;
+pub mod rest;
 pub mod schema;
 pub mod secret;
 pub mod set;

@@ -11,6 +11,7 @@ mod quotas;
 mod quotas_compiled;
 mod schemas;
 mod services;
+mod watched;
 mod whole;
 
 struct InMemory(HashMap<&'static str, String>);

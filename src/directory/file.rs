@@ -1,20 +1,17 @@
 //! The `file:` source: read at start, and again whenever its content changes.
 //!
-//! It is polled rather than watched: two looks a second cost nothing, and see editors' renames, symlink
+//! It is polled rather than watched: four looks a second cost nothing, and see editors' renames, symlink
 //! swaps and network file systems alike. A file with a fault changes nothing; the faults are logged once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::records::{Records, Vocabulary};
 use super::{Directory, reading};
 use crate::config::diag::{Faults, Severity, Source};
 use crate::config::load::Place;
-use crate::config::watched::Version;
-
-/// How often the file is looked at.
-const PERIOD: Duration = Duration::from_millis(500);
+use crate::config::rest::{PERIOD, Watch};
+use crate::config::watched::{Version, Watched};
 
 /// What came of reading.
 pub struct Reading {
@@ -25,9 +22,6 @@ pub struct Reading {
     /// What was read, so that the next change is seen.
     pub version: Version,
 }
-
-/// How long it has to stay as it is before it is read again.
-const REST: Duration = Duration::from_millis(60);
 
 /// Reads the file once. `place` is where the settings name it, for the fault of a file that cannot be read.
 #[must_use]
@@ -65,21 +59,18 @@ pub struct Followed {
 
 /// Keeps a directory in step with its file, for as long as it is polled.
 pub async fn follow(directory: &Directory, mut followed: Followed) {
+    let mut watch = Watch::default();
     loop {
         tokio::time::sleep(PERIOD).await;
-        let changed = Version::of(&followed.path);
-        if changed == followed.version {
-            continue;
-        }
-        // A file that is still being written is left alone until it rests.
-        tokio::time::sleep(REST).await;
-        if Version::of(&followed.path) != changed {
+        let known = Watched { path: followed.path.clone(), version: followed.version.clone() };
+        if !watch.look(&[known], vec![Version::of(&followed.path)]) {
             continue;
         }
         let task = followed.clone();
         let reading = tokio::task::spawn_blocking(move || read(&task.path, None, &task.known)).await;
         let Ok(Reading { records, faults, version }) = reading else {
             tracing::error!("the reading of {} failed; trying again", followed.path.display());
+            watch = Watch::default();
             continue;
         };
         if Version::of(&followed.path) != version {

@@ -49,7 +49,7 @@ names! {
     UPSTREAM_DURATION = "upstream_duration_seconds", ["upstream"], "From the choice of a server to the upstream's reply head.";
     UPSTREAM_RETRIES = "upstream_retries_total", ["upstream"], "Tries after the first.";
     POLICY_INFO = "policy_info", ["revision"], "1 for the policy revision in effect.";
-    POLICY_STALE = "policy_stale", [], "1 when newer files were refused.";
+    POLICY_STALE = "policy_stale", [], "1 while the files say something else than what is in effect, and were refused.";
     POLICY_RELOADS = "policy_reloads_total", ["result"], "Reloads, asked for or after a change of a file: applied, unchanged (the files say what is in effect), faults (in the files), cold (a key that needs a restart), failed.";
     SHADOW_DISAGREEMENTS = "shadow_disagreements_total", ["realm", "live", "candidate"], "Requests that the candidate policies would have decided otherwise, by both verdicts: permit, rerouted, rescoped, a reason, or undecided (it asked what was not found out).";
     ACCESS_LINES_DROPPED = "access_lines_dropped_total", [], "Access lines lost because the log could not be written fast enough.";

@@ -43,11 +43,20 @@ const SHOWN: &[(&str, &str)] = &[
     ("AUTHZ-016", "scope::user_without_a_parent_is_never_forwarded_unscoped"),
     ("AUTHZ-018", "directory::role_taken_away_revokes_the_session_and_counts_at_once_for_the_credential"),
     ("CONF-001", "startup::broken_toml_is_65_from_serve_and_2_from_check_and_nothing_listens"),
+    ("CONF-003", "watch::a_file_that_is_empty_or_cannot_be_read_keeps_the_old_policies"),
     ("CONF-005", "startup::several_faults_are_all_reported_in_one_run"),
     ("CONF-007", "broken::every_case_is_told_word_for_word_and_place_for_place"),
     ("CONF-008", "broken::every_case_is_told_word_for_word_and_place_for_place"),
+    ("CONF-010", "reload_live::an_upstream_that_is_away_keeps_no_gateway_from_starting"),
     ("CONF-011", "startup::short_secret_is_refused_without_being_shown"),
     ("CONF-012", "broken::every_case_is_told_word_for_word_and_place_for_place"),
+    ("CONF-013", "watch::a_file_that_is_empty_or_cannot_be_read_keeps_the_old_policies"),
+    ("CONF-014", "watch::every_way_of_editing_a_file_is_noticed"),
+    ("CONF-014", "watch::a_mounted_volume_that_swaps_its_link_is_taken_over_as_one"),
+    ("CONF-014", "watch::a_file_that_is_still_being_written_is_left_alone"),
+    ("CONF-015", "reload::a_cold_key_refuses_the_whole_reload_and_is_named"),
+    ("CONF-016", "reload_load::ten_thousand_routes_are_taken_over_while_requests_go_on"),
+    ("CONF-016", "reload_load::ten_thousand_routes_are_taken_over_within_a_second_and_hardly_felt"),
     ("CONF-017", "secrecy::no_secret_reaches_a_log_even_at_trace"),
     ("CONF-017", "secrecy::no_secret_reaches_a_log_when_store_and_upstream_fail"),
     ("CONF-017", "secrecy::printed_configuration_is_redacted"),
@@ -55,6 +64,10 @@ const SHOWN: &[(&str, &str)] = &[
     ("CONF-019", "startup::missing_secret_is_exit_65_and_names_the_variable_and_the_place"),
     ("CONF-020", "broken::byte_order_mark_windows_line_ends_and_tabs_are_read"),
     ("CONF-020", "broken::ten_mebibytes_are_read_or_refused_in_bounded_time"),
+    ("CONF-021", "reload_live::an_open_connection_gets_the_new_rule_on_its_next_request"),
+    ("CONF-022", "reload_live::an_answer_on_its_way_completes_after_its_route_is_gone"),
+    ("LIFE-006", "reload_load::fifty_reloads_under_load_fail_nobody_and_mix_nothing"),
+    ("LIFE-006", "reload_load::fifty_reloads_in_a_minute_leave_memory_and_files_as_they_were"),
     ("LIFE-012", "startup::port_in_use_is_one_clear_line_and_exit_1_at_once"),
     ("LIFE-012", "startup::second_gateway_on_the_same_port_ends_and_leaves_the_first_alone"),
     ("ERR-006", "observe::one_line_a_request_and_each_upstream_request_has_exactly_one_permitted_line"),
@@ -75,7 +88,7 @@ const SHOWN: &[(&str, &str)] = &[
 ];
 
 /// How many cases are shown in each group that is shown whole.
-const WHOLE: &[(&str, usize)] = &[("REDIS", 12), ("LOGIN", 4), ("JWT", 3), ("BASIC", 3), ("RATE", 11)];
+const WHOLE: &[(&str, usize)] = &[("REDIS", 12), ("LOGIN", 4), ("JWT", 3), ("BASIC", 3), ("RATE", 11), ("CONF", 18)];
 
 /// All tests below a folder, as `module::name`; a file that is named `mod.rs` is its folder's.
 fn tests_in(folder: &Path, module: &str, found: &mut BTreeSet<String>) {

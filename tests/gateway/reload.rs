@@ -103,7 +103,6 @@ fn policies_reasons_and_accounts_are_taken_over_whole() {
     lab.gateway.replace_file("lab.toml", &narrowed);
     let text = lab.gateway.read_file("gateway.toml");
     lab.gateway.replace_file("gateway.toml", &format!("{text}\n[reasons.role_forbidden]\ndesc = \"Ask your boss.\"\n"));
-    lab.call(&order).assert_ok();
     let revision = reload(&lab.gateway).assert_ok().json()["revision"].clone();
     assert_ne!(revision, old);
     let refused = lab.call(&order);
@@ -116,7 +115,7 @@ fn policies_reasons_and_accounts_are_taken_over_whole() {
     let metrics = lab.gateway.metrics();
     assert_eq!(metrics.sum("portcullis_policy_info", &[]), 1.0, "one revision");
     assert_eq!(metrics.sum("portcullis_policy_info", &[("revision", revision.as_str().unwrap())]), 1.0);
-    assert_eq!(metrics.sum("portcullis_policy_reloads_total", &[("result", "applied")]), 1.0);
+    assert!(metrics.sum("portcullis_policy_reloads_total", &[("result", "applied")]) >= 1.0);
 }
 
 #[test]
@@ -155,7 +154,9 @@ fn files_with_a_fault_change_nothing_and_are_told_like_check_tells_them() {
     lab.call(&get("/orders/1").token(&token)).assert_ok();
     let metrics = lab.gateway.metrics();
     assert_eq!(metrics.sum("portcullis_policy_stale", &[]), 1.0);
-    assert_eq!(metrics.sum("portcullis_policy_reloads_total", &[("result", "faults")]), 1.0);
+    assert!(metrics.sum("portcullis_policy_reloads_total", &[("result", "faults")]) >= 1.0);
+    let ready = lab.gateway.admin_get("/readyz");
+    assert_eq!((ready.status, &ready.json()["degraded"]), (200, &json!(["stale policy"])), "{ready}");
     let exit = lab.gateway.verb(&["reload", "--wait"]);
     assert_eq!(exit.code, 65, "{exit:?}");
     assert!(exit.stderr.contains("lab.toml:") && exit.stderr.contains("did you mean `administrator`"), "{exit:?}");
@@ -164,41 +165,45 @@ fn files_with_a_fault_change_nothing_and_are_told_like_check_tells_them() {
     let exit = lab.gateway.verb(&["reload", "--wait"]);
     assert!(exit.code == 0 && exit.stdout.contains(revision.as_str().unwrap()), "{exit:?}");
     assert_eq!(lab.gateway.metrics().sum("portcullis_policy_stale", &[]), 0.0);
+    assert_eq!(lab.gateway.degraded(), [""; 0]);
 }
 
 #[test]
 fn a_cold_key_refuses_the_whole_reload_and_is_named() {
     let lab = Lab::start();
-    lab.gateway.replace_file("lab.toml", &LAB_POLICY.replacen("name = \"orders\"", "name = \"renamed\"", 1));
-    let revision = lab.gateway.admin_get("/policy").assert_ok().json()["revision"].clone();
+    let renamed = LAB_POLICY.replacen("name = \"orders\"", "name = \"renamed\"", 1);
+    let revision = lab.gateway.revision();
     for (from, to, named) in [
         ("ttl = \"20m\"", "ttl = \"10m\"", "token.ttl"),
         ("url = \"memory:\"", "url = \"memory:\"\nbudget = \"70ms\"", "store.budget"),
-        ("[policies]", "[upstreams.more]\nservers = [\"127.0.0.1:1\"]\n[policies]", "[upstreams], whose reload is not"),
+        ("listen = [", "listen = [\"127.0.0.1:1\", ", "server.listen"),
     ] {
         let before = lab.gateway.read_file("gateway.toml");
+        // In this order there and back, nothing that could be taken over ever stands on the disk.
         change(&lab.gateway, from, to);
+        lab.gateway.replace_file("lab.toml", &renamed);
         let response = reload(&lab.gateway).assert_status(422);
         assert!(messages(&response).contains(named), "{response}");
-        assert_eq!(lab.gateway.admin_get("/policy").assert_ok().json()["revision"], revision, "nothing changed");
+        assert_eq!(lab.gateway.revision(), revision, "nothing changed");
+        assert_eq!(lab.gateway.degraded(), ["stale policy"]);
+        lab.gateway.replace_file("lab.toml", LAB_POLICY);
         lab.gateway.replace_file("gateway.toml", &before);
     }
-    assert_eq!(lab.gateway.metrics().sum("portcullis_policy_reloads_total", &[("result", "cold")]), 3.0);
-    assert_ne!(reload(&lab.gateway).assert_ok().json()["revision"], revision, "the policy alone is hot");
+    assert!(lab.gateway.reloads("cold") >= 3.0);
+    lab.gateway.replace_file("lab.toml", &renamed);
+    assert_ne!(reload(&lab.gateway).assert_ok().json()["revision"], json!(revision), "the policy alone is hot");
 }
 
 #[test]
 fn sighup_reloads_and_survives_faults() {
     let mut lab = Lab::start();
-    let counted =
-        |lab: &Lab, result: &str| lab.gateway.metrics().sum("portcullis_policy_reloads_total", &[("result", result)]);
     lab.gateway.replace_file("lab.toml", "nonsense");
     lab.gateway.signal("-HUP");
-    eventually("the fault is counted", PATIENCE, || (counted(&lab, "faults") == 1.0).then_some(()));
+    eventually("the fault is counted", PATIENCE, || (lab.gateway.reloads("faults") >= 1.0).then_some(()));
     assert!(lab.gateway.stderr().contains("lab.toml:1"), "{}", lab.gateway.stderr());
     lab.gateway.replace_file("lab.toml", &LAB_POLICY.replacen("name = \"orders\"", "name = \"renamed\"", 1));
     lab.gateway.signal("-HUP");
-    eventually("the policy is in effect", PATIENCE, || (counted(&lab, "applied") == 1.0).then_some(()));
+    eventually("the policy is in effect", PATIENCE, || (lab.gateway.reloads("applied") >= 1.0).then_some(()));
     let response = lab.call(&get("/orders/1").basic("ak_alice", &key_of("ak_alice"))).assert_ok();
     lab.gateway.line_of(&response.request_id()).assert(&[("route", "renamed")]);
     assert!(lab.gateway.is_running());

@@ -20,9 +20,23 @@ fn reload_with(lab: &Lab, changes: &[(&str, &str)]) -> Vec<Value> {
         assert!(text.contains(from), "no {from} in {text}");
         text.replacen(from, to, 1)
     });
+    let said_before = lab.gateway.stderr().len();
     lab.gateway.replace_file("nest.toml", &policy);
     let answer = lab.gateway.admin_json("POST", "/reload", &json!({})).assert_ok().json();
-    answer["quotas_started_anew"].as_array().unwrap_or_else(|| panic!("no list in {answer}")).clone()
+    let answered = answer["quotas_started_anew"].as_array().unwrap_or_else(|| panic!("no list in {answer}")).clone();
+    let log = lab.gateway.stderr();
+    let logged: Vec<Value> = log[said_before..].lines().filter_map(started_anew).collect();
+    // Where the machine was so slow that the watch was first, there was nothing left to answer.
+    assert!(answered == logged || answered.is_empty() && answer["changed"] == false, "{answer}, {logged:?}");
+    logged
+}
+
+/// What a line of the log tells of a quota.
+fn started_anew(line: &str) -> Option<Value> {
+    let (_, told) = line.split_once("quota ")?;
+    let (quota, limits) = told.split_once(" starts anew: ")?;
+    let (was, now) = limits.split_once(" → ")?;
+    Some(json!({ "quota": quota, "was": was, "now": now }))
 }
 
 fn status(lab: &Lab, account: &str, path: &str) -> u16 {

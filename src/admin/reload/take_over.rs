@@ -46,8 +46,13 @@ impl Reloader {
         let revision = config.snapshot.revision().to_owned();
         let next = InEffect::of(&config, followed.as_ref());
         let old = self.gateway.live.load_full();
-        if next == *in_effect && *old.snapshot.revision() == *revision {
-            return Ok(Applied { revision, changed: false, quotas_started_anew: Vec::new() });
+        if next.is_same_but_for_accounts(in_effect) && *old.snapshot.revision() == *revision {
+            let changed = next.accounts != in_effect.accounts;
+            if changed {
+                self.hand_over(records, followed).await;
+                in_effect.accounts = next.accounts;
+            }
+            return Ok(Applied { revision, changed, quotas_started_anew: Vec::new() });
         }
         let upstreams = old.upstreams.renewed(&config.settings.upstreams, &self.gateway.metrics);
         upstreams.look_up_new().await;

@@ -163,6 +163,24 @@ impl Gateway {
         line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
     }
 
+    /// How many files and connections it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id())).expect("the process runs").count()
+    }
+
+    /// How many reloads came to this.
+    #[track_caller]
+    pub(crate) fn reloads(&self, result: &str) -> f64 {
+        self.metrics().sum("portcullis_policy_reloads_total", &[("result", result)])
+    }
+
+    /// The revision of the policies in effect.
+    #[track_caller]
+    pub(crate) fn revision(&self) -> String {
+        let policy = self.admin_get("/policy").assert_ok().json();
+        policy["revision"].as_str().expect("a revision").to_owned()
+    }
+
     /// How long the process has kept a core busy, to a hundredth of a second.
     pub(crate) fn worked(&self) -> Duration {
         let stat = self.proc("stat");
