@@ -39,7 +39,6 @@ pub fn read_all(path: &Path) -> Result<Loaded, Faults> {
 
 /// The same, and the files that it depends on, as they were before they were read. The accounts file is one of them only
 /// with a fault: otherwise it is followed for itself.
-#[must_use]
 pub fn read_watched(path: &Path) -> (Result<Loaded, Faults>, Vec<Watched>) {
     let disk = Disk { secrets: true };
     let noted = Noted::new(&disk);
