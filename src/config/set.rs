@@ -176,7 +176,7 @@ impl Tree {
     fn of(revision: &str, path: &Path) -> Result<Self, SetError> {
         let whole = absolute(path)?;
         // The path may be one of then; what is left of its folders is asked.
-        let folder = whole.ancestors().skip(1).find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+        let folder = whole.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
         let asked = git(folder, &["rev-parse", "--show-prefix"])?
             .map_err(|error| SetError::Missing(format!("{} is in no git repository: {error}", folder.display())))?;
         let wanted = format!("{revision}^{{commit}}");
@@ -212,7 +212,7 @@ impl Files for Tree {
 impl Shelf for Tree {
     fn list(&self, path: &Path) -> Option<Vec<PathBuf>> {
         let object = self.object(path).ok()?;
-        let listed = git(&self.folder, &["ls-tree", "-z", "--name-only", &object]).ok()?.ok()?;
+        let listed = git(&self.folder, &["ls-tree", "-z", "--full-tree", "--name-only", &object]).ok()?.ok()?;
         Some(listed.split('\0').filter(|name| !name.is_empty()).map(|name| path.join(name)).collect())
     }
 }

@@ -45,8 +45,11 @@ const SHOWN: &[(&str, &str)] = &[
     ("CONF-001", "startup::broken_toml_is_65_from_serve_and_2_from_check_and_nothing_listens"),
     ("CONF-003", "watch::a_file_that_is_empty_or_cannot_be_read_keeps_the_old_policies"),
     ("CONF-005", "startup::several_faults_are_all_reported_in_one_run"),
+    ("CONF-007", "broken::every_case_is_told_word_for_word_and_place_for_place"),
+    ("CONF-008", "broken::every_case_is_told_word_for_word_and_place_for_place"),
     ("CONF-010", "reload_live::an_upstream_that_is_away_keeps_no_gateway_from_starting"),
     ("CONF-011", "startup::short_secret_is_refused_without_being_shown"),
+    ("CONF-012", "broken::every_case_is_told_word_for_word_and_place_for_place"),
     ("CONF-013", "watch::a_file_that_is_empty_or_cannot_be_read_keeps_the_old_policies"),
     ("CONF-014", "watch::every_way_of_editing_a_file_is_noticed"),
     ("CONF-014", "watch::a_mounted_volume_that_swaps_its_link_is_taken_over_as_one"),
@@ -57,7 +60,10 @@ const SHOWN: &[(&str, &str)] = &[
     ("CONF-017", "secrecy::no_secret_reaches_a_log_even_at_trace"),
     ("CONF-017", "secrecy::no_secret_reaches_a_log_when_store_and_upstream_fail"),
     ("CONF-017", "secrecy::printed_configuration_is_redacted"),
+    ("CONF-018", "broken::every_case_is_told_word_for_word_and_place_for_place"),
     ("CONF-019", "startup::missing_secret_is_exit_65_and_names_the_variable_and_the_place"),
+    ("CONF-020", "broken::byte_order_mark_windows_line_ends_and_tabs_are_read"),
+    ("CONF-020", "broken::ten_mebibytes_are_read_or_refused_in_bounded_time"),
     ("CONF-021", "reload_live::an_open_connection_gets_the_new_rule_on_its_next_request"),
     ("CONF-022", "reload_live::an_answer_on_its_way_completes_after_its_route_is_gone"),
     ("LIFE-006", "reload_load::fifty_reloads_under_load_fail_nobody_and_mix_nothing"),
@@ -82,7 +88,7 @@ const SHOWN: &[(&str, &str)] = &[
 ];
 
 /// How many cases are shown in each group that is shown whole.
-const WHOLE: &[(&str, usize)] = &[("REDIS", 12), ("LOGIN", 4), ("JWT", 3), ("BASIC", 3), ("RATE", 11)];
+const WHOLE: &[(&str, usize)] = &[("REDIS", 12), ("LOGIN", 4), ("JWT", 3), ("BASIC", 3), ("RATE", 11), ("CONF", 18)];
 
 /// All tests below a folder, as `module::name`; a file that is named `mod.rs` is its folder's.
 fn tests_in(folder: &Path, module: &str, found: &mut BTreeSet<String>) {
@@ -123,6 +129,8 @@ fn every_case_is_shown_by_a_test_that_exists() {
         tests_in(&root.join(folder), "", &mut found);
         assert!(found.len() > before + 100, "{folder} was not read: {}", found.len() - before);
     }
+    let broken = fs::read_to_string(root.join("tests/broken.rs")).expect("the corpus's tests");
+    found.extend(tests_of(&broken).map(|name| format!("broken::{name}")));
     for (case, test) in SHOWN {
         assert!(found.contains(*test), "{case}: there is no test {test}");
     }
