@@ -23,7 +23,7 @@ use super::Admin;
 use super::reply::{Refusal, json_ok};
 use super::started_anew::StartedAnew;
 use crate::cli::report::rows;
-use crate::config::diag::Faults;
+use crate::config::diag::{Faults, Severity};
 use crate::config::load::Config;
 use crate::config::secret::Secret;
 use crate::config::settings::Settings;
@@ -243,7 +243,9 @@ impl Reloader {
                 tell(applied, asked == Asked::ByOperator || was_told);
             }
             Err(refused) => {
-                let findings: Vec<String> = refused.faults.iter().map(ToString::to_string).collect();
+                // Warnings are told of what is taken over.
+                let faults = refused.faults.iter().filter(|finding| finding.severity == Severity::Fault);
+                let findings: Vec<String> = faults.map(ToString::to_string).collect();
                 if asked == Asked::ByOperator || findings != state.told {
                     tracing::error!("everything kept as it was: the files were not taken over");
                     findings.iter().for_each(|finding| tracing::error!("{finding}"));
