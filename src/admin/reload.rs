@@ -3,7 +3,7 @@
 //! Asked for by `POST /reload`, by SIGHUP, and by [`super::watch`] when a file has changed. What needs a restart is refused
 //! by name; everything else is swapped while requests go on, each of which sees one snapshot. One reload runs at a time, on
 //! a thread of its own; whoever asks meanwhile waits and has the files read once more. The reading and the swap are in
-//! [`take_over`].
+//! `take_over`.
 
 mod take_over;
 
