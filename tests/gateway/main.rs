@@ -62,6 +62,7 @@ mod startup;
 mod store_tls;
 mod timing;
 mod token;
+mod unread_log;
 mod unreadable;
 mod watch;
 mod why;
