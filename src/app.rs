@@ -46,6 +46,7 @@ use crate::proxy::hooks::Carrier;
 use crate::proxy::listener::Front;
 use crate::store::Store;
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
+use crate::telemetry::errors::Errors;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstreams;
 
@@ -274,7 +275,7 @@ fn count_panics(gateway: &Arc<Gateway>) {
         gateway.metrics.panics.inc();
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         // Nothing that could panic in turn: this is the last thing that may fail.
-        let _ = writeln!(std::io::stderr(), "panic at {place}; what it happened in was dropped");
+        let _ = writeln!(Errors, "panic at {place}; what it happened in was dropped");
     }));
 }
 

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::args::RemoteArgs;
 use super::{Exit, Stop};
+use crate::config::plain_file::{LONGEST_FILE, read_text};
 use crate::config::secret::Secret;
 use crate::config::value::SecretSource;
 
@@ -181,7 +182,7 @@ impl Excerpt {
     /// A file that is not there has nothing to say.
     fn read(path: &Path) -> Result<Self, Stop> {
         let bad = |message: String| Stop { message, exit: Exit::BadFiles };
-        let text = match std::fs::read_to_string(path) {
+        let text = match read_text(path, LONGEST_FILE) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(bad(format!("cannot read {}: {error}", path.display()))),

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::diag::Faults;
 use super::gateway_file::Reader;
+use super::plain_file::{LONGEST_FILE, read_bytes};
 use super::secret::Secret;
 use super::settings::TlsFiles;
 
@@ -60,7 +61,7 @@ impl Reader<'_> {
         }
         let whole = self.folder().join(path.get_ref());
         self.files.about_to_read(&whole);
-        let read = std::fs::read(&whole);
+        let read = read_bytes(&whole, LONGEST_FILE);
         read.map_err(|error| {
             let message = format!("cannot read `{}`: {error}", whole.display());
             faults.fault(self.source, path.span(), message, "check path and permissions");

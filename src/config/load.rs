@@ -2,7 +2,6 @@
 //!
 //! Called at start, by every verb, and by tests. A configuration with a fault is never given out.
 
-use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::compile::{Surroundings, compile};
 use super::diag::{Faults, Source};
 use super::gateway_file;
+use super::plain_file::{LONGEST_FILE, read_text};
 use super::policy_file::PolicyTest;
 use super::realms::{self, Compiled};
 use super::settings::{Settings, beside};
@@ -68,18 +68,9 @@ pub struct Disk {
     pub secrets: bool,
 }
 
-/// More is no configuration file, but a device or a mistake.
-const LONGEST_FILE: u64 = 32 << 20;
-
 impl Files for Disk {
     fn read(&self, path: &Path) -> Result<String, String> {
-        let mut bytes = Vec::new();
-        let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-        file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-        if bytes.len() as u64 > LONGEST_FILE {
-            return Err(format!("it is longer than {} MiB", LONGEST_FILE >> 20));
-        }
-        String::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+        read_text(path, LONGEST_FILE).map_err(|error| error.to_string())
     }
 
     fn reads_secrets(&self) -> bool {

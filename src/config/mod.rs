@@ -21,6 +21,7 @@ mod gateway_tls;
 mod gateway_token;
 pub mod load;
 mod overlaps;
+pub mod plain_file;
 pub mod policy_file;
 pub mod rate;
 mod raw;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::plain_file::{LONGEST_FILE, read_bytes};
 use super::value::SecretSource;
 
 /// The bytes of a secret. They leave it only through [`Secret::reveal`].
@@ -31,7 +32,7 @@ impl Secret {
             },
             SecretSource::File(path) => {
                 let path = folder.join(path);
-                std::fs::read(&path).map(|bytes| Self(bytes.into())).map_err(|error| {
+                read_bytes(&path, LONGEST_FILE).map(|bytes| Self(bytes.into())).map_err(|error| {
                     (
                         format!("cannot read the secret in `{}`: {error}", path.display()),
                         "check path and permissions".to_owned(),

@@ -11,11 +11,14 @@ use super::records::{Records, Vocabulary};
 use super::{Directory, reading};
 use crate::config::diag::{Faults, Severity, Source};
 use crate::config::load::Place;
+use crate::config::plain_file::read_text;
 use crate::config::rest::Watch;
 use crate::config::watched::{Version, Watched};
 
 /// How often the file is looked at: whoever was suspended in it is refused within a second.
 const PERIOD: Duration = Duration::from_millis(150);
+/// More than the accounts of any installation.
+pub const LONGEST_ACCOUNTS: u64 = 1 << 30;
 
 /// What came of reading.
 pub struct Reading {
@@ -33,7 +36,7 @@ pub fn read(path: &Path, place: Option<&Place>, known: &Vocabulary) -> Reading {
     let mut faults = Faults::default();
     // Before the reading: a change in between is then seen as one.
     let version = Version::of(path);
-    let text = match std::fs::read_to_string(path) {
+    let text = match read_text(path, LONGEST_ACCOUNTS) {
         Ok(text) => text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text),
         Err(error) => {
             let message = format!("cannot read the accounts in `{}`: {error}", path.display());

@@ -7,6 +7,8 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
+use super::errors::Errors;
+
 /// Starts the log. A second call, as in tests, keeps the first one.
 pub fn start_log(level: &str) {
     let filter = EnvFilter::new(format!("{level},{CARRIER}"));
@@ -14,7 +16,7 @@ pub fn start_log(level: &str) {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_target(false);
     // A log that cannot be written must not take the gateway down; the default here is to panic.
     let log = log.log_internal_errors(false);
-    if let Err(error) = log.with_writer(std::io::stderr).try_init() {
+    if let Err(error) = log.with_writer(|| Errors).try_init() {
         tracing::debug!("the log was started before: {error}");
     }
 }

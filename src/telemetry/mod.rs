@@ -4,6 +4,7 @@
 //! access line in `access_log`.
 
 pub mod access_log;
+pub mod errors;
 pub mod init;
 pub mod meters;
 pub mod metrics;

@@ -63,6 +63,7 @@ mod store_tls;
 mod the_loop;
 mod timing;
 mod token;
+mod unread_log;
 mod unreadable;
 mod watch;
 mod why;

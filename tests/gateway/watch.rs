@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use crate::harness::accounts::key_of;
 use crate::harness::builder::SECRET;
 use crate::harness::jwt::Forgery;
@@ -142,7 +144,7 @@ fn a_file_that_is_empty_or_cannot_be_read_keeps_the_old_policies() {
     let lab = Lab::start();
     let (file, kept) = (path(&lab, "lab.toml"), path(&lab, "kept"));
     fs::copy(&file, &kept).unwrap();
-    let make: [(&str, &dyn Fn()); 4] = [
+    let make: [(&str, &dyn Fn()); 5] = [
         ("emptied", &|| drop(fs::File::create(&file).unwrap())),
         ("unreadable", &|| {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
@@ -152,6 +154,8 @@ fn a_file_that_is_empty_or_cannot_be_read_keeps_the_old_policies() {
                 fs::create_dir(&file).unwrap();
             }
         }),
+        // To open one without a writer would hold this reload and all that follow.
+        ("a pipe", &|| mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap()),
         ("leads to itself", &|| symlink("lab.toml", &file).unwrap()),
         ("gone", &|| ()),
     ];

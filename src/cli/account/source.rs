@@ -15,6 +15,7 @@ use crate::cli::remote::Remote;
 use crate::cli::{Exit, Stop};
 use crate::config::diag::suggest;
 use crate::config::load::{Disk, load};
+use crate::config::plain_file::{LONGEST_FILE, read_text};
 use crate::config::secret::Secret;
 use crate::config::settings::beside;
 use crate::config::value::SecretSource;
@@ -256,7 +257,7 @@ struct PepperKeys {
 impl Excerpt {
     /// `None` when there is no such file.
     fn read(settings: &Path) -> Result<Option<Self>, Stop> {
-        let text = match std::fs::read_to_string(settings) {
+        let text = match read_text(settings, LONGEST_FILE) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(bad_files(format!("cannot read {}: {error}", settings.display()))),

@@ -13,6 +13,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::AccountFile;
 use super::error::EditError;
+use crate::config::plain_file::read_text;
+use crate::directory::file::LONGEST_ACCOUNTS;
 
 /// Reads the file at `path`. Takes no lock and needs no right to write: a file is only ever replaced whole.
 ///
@@ -91,7 +93,7 @@ fn lock(path: &Path) -> Result<File, EditError> {
 
 /// `None` when there is no such file.
 fn read(path: &Path) -> Result<Option<String>, EditError> {
-    match fs::read_to_string(path) {
+    match read_text(path, LONGEST_ACCOUNTS) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(EditError::io("read", path)(e)),
