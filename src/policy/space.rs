@@ -121,6 +121,8 @@ struct Map<'s> {
 struct Position {
     /// Realms whose base goes on from here.
     ahead: Vec<usize>,
+    /// How many segments of their bases were walked; 0 where none goes on.
+    walked: usize,
     /// The realm that owns what was walked.
     realm: Option<usize>,
     threads: Threads,
@@ -136,7 +138,7 @@ impl<'s> Map<'s> {
     fn begin(&self) -> Position {
         let ahead = (0..self.bases.len()).filter(|realm| !self.bases[*realm].is_empty()).collect();
         let realm = self.bases.iter().position(Vec::is_empty);
-        Position { ahead, realm, threads: realm.map(|_| Threads::begin()).unwrap_or_default() }
+        Position { ahead, walked: 0, realm, threads: realm.map(|_| Threads::begin()).unwrap_or_default() }
     }
 
     fn spelled(&self, at: &Position, depth: usize, spelled: &mut Vec<&'s str>) {
@@ -154,13 +156,17 @@ impl<'s> Map<'s> {
         };
         let fits = |realm: &&usize| text.is_some() && self.bases[**realm].get(depth).copied() == text;
         let mut ahead: Vec<usize> = at.ahead.iter().filter(fits).copied().collect();
+        // The same realm may be ahead after one segment and after two: what comes next is not the same.
+        let walked = |ahead: &[usize]| if ahead.is_empty() { 0 } else { depth + 1 };
         // A longer base takes the path over, and nothing of the shorter one's realm is left.
         if let Some(realm) = ahead.iter().copied().find(|realm| self.bases[*realm].len() == depth + 1) {
             ahead.retain(|other| *other != realm);
-            return Position { ahead, realm: Some(realm), threads: Threads::begin() };
+            let walked = walked(&ahead);
+            return Position { ahead, walked, realm: Some(realm), threads: Threads::begin() };
         }
         let threads = at.realm.map(|realm| self.realms[realm].table.step(&at.threads, text)).unwrap_or_default();
-        Position { ahead, realm: at.realm, threads }
+        let walked = walked(&ahead);
+        Position { ahead, walked, realm: at.realm, threads }
     }
 
     fn end(&self, at: &Position) -> End {
@@ -207,6 +213,16 @@ mod tests {
     fn a_longer_base_takes_its_paths_over() {
         let paths = shown(&[("", &["GET /{*rest}"])], &[("", &["GET /{*rest}"]), ("/x/y", &["GET /z"])]);
         assert_eq!(paths, ["/~0", "/", "/x/y", "/x/y/z"]);
+    }
+
+    #[test]
+    fn a_base_of_any_length_is_walked_to_its_end() {
+        for base in ["/a", "/a/b", "/a/b/c", "/a/a/a/a", "/a/b/c/d/e/f/g"] {
+            let paths = shown(&[(base, &["GET /z"])], &[("", &["GET /{*rest}"]), (base, &["GET /z"])]);
+            for expected in [base.to_owned(), format!("{base}/z")] {
+                assert!(paths.contains(&expected), "{expected}: {paths:?}");
+            }
+        }
     }
 
     #[test]
