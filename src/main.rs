@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let exit = done.unwrap_or_else(|stop| {
         if !stop.message.is_empty() {
             // Nobody may be reading; the exit code says it as well.
-            let _ = writeln!(std::io::stderr(), "portcullis: {}", stop.message);
+            let _ = writeln!(std::io::stderr(), "portcullis: {}", stop.shown());
         }
         stop.exit
     });

@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 
 use super::args::{DiffArgs, FailOn, Format};
 use super::report;
+use super::verdict::plain;
 use super::{Done, Exit, Stop};
 use crate::config::set::{self, PolicySet, SetError};
 use crate::policy::difference::{Difference, Kind, Side, compare};
@@ -28,7 +29,10 @@ pub fn run(args: &DiffArgs, out: &mut dyn Write) -> Done {
     let new = read("NEW", &args.new, args);
     let (old, new) = (old?, new?);
     let mut progress = Progress::default();
-    let difference = compare(side(&old), side(&new), &mut |done, all| progress.tick(done, all));
+    let difference = compare(side(&old), side(&new), &mut |done, all| progress.tick(done, all)).ok_or_else(|| {
+        let message = "the patterns of the two sets overlap in too many ways to compare them all";
+        Stop::failed(format!("{message}; let fewer of them have parameters where others spell a segment out"))
+    })?;
     progress.end();
     match args.format {
         Format::Text => text::write(&difference, out)?,
@@ -46,7 +50,7 @@ fn read(place: &str, name: &str, args: &DiffArgs) -> Result<PolicySet, Stop> {
     set::read(name, &args.config.config).map_err(|error| match error {
         SetError::Faults(faults) => {
             // Nobody may be reading; the exit code says it as well.
-            let _ = writeln!(anstream::stderr(), "{place}, {name}:");
+            let _ = writeln!(anstream::stderr(), "{place}, {}:", plain(name));
             let stop = report::stop(&faults);
             Stop { message: format!("{place} ({name}): {}", stop.message), ..stop }
         }

@@ -61,6 +61,12 @@ impl Stop {
         Self { message: message.to_string(), exit: Exit::Failed }
     }
 
+    /// The message as it may stand in a terminal: it repeats names that somebody else may have chosen.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        self.message.split('\n').map(verdict::plain).collect::<Vec<_>>().join("\n")
+    }
+
     /// A command line that asks for something impossible.
     #[must_use]
     pub fn usage(message: impl std::fmt::Display) -> Self {

@@ -98,11 +98,18 @@ impl Remote {
             request = request.json(body);
         }
         let answer = self.runtime.block_on(async {
-            let response = request.send().await?;
-            let status = response.status().as_u16();
-            Ok::<_, reqwest::Error>((status, response.bytes().await?))
+            let mut response = request.send().await?;
+            let (status, mut bytes) = (response.status().as_u16(), Vec::new());
+            while let Some(piece) = response.chunk().await? {
+                bytes.extend_from_slice(&piece);
+                if bytes.len() > LONGEST_ANSWER {
+                    return Ok(None);
+                }
+            }
+            Ok::<_, reqwest::Error>(Some((status, bytes)))
         });
-        let (status, bytes) = answer.map_err(|error| self.unreachable(&error))?;
+        let answer = answer.map_err(|error| self.unreachable(&error))?;
+        let (status, bytes) = answer.ok_or_else(|| stranger(&self.url))?;
         let body = serde_json::from_slice(&bytes).map_err(|_| stranger(&self.url))?;
         Ok(Answer { status, body, url: self.url.clone() })
     }
@@ -249,6 +256,9 @@ const DEFAULT_ADMIN: &str = "127.0.0.1:8081";
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
+/// Whatever listens at a port may never stop talking. No list of a gateway is as long.
+const LONGEST_ANSWER: usize = 64 << 20;
+
 /// For a call of a verb that was typed: reading all files again may take a while.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -276,6 +286,33 @@ mod tests {
         for odd in ["127.0.0.1:8081", "ftp://h", "http://", "http://u:p@h", "http://h?x"] {
             assert_eq!(checked(odd).unwrap_err().exit, Exit::Usage, "{odd}");
         }
+    }
+
+    #[test]
+    fn who_never_stops_talking_is_left() {
+        use clap::Parser as _;
+        use std::io::{Read as _, Write as _};
+        #[derive(clap::Parser)]
+        struct Typed {
+            #[command(flatten)]
+            remote: RemoteArgs,
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let talker = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n\"").unwrap();
+            let mut said = 0;
+            while stream.write_all(&[b'a'; 1 << 16]).is_ok() {
+                said += 1 << 16;
+            }
+            said
+        });
+        let typed = Typed::parse_from(["portcullis", "--admin", &url, "-c", "/nowhere/gateway.toml"]);
+        let stop = Remote::new(&typed.remote, PATIENCE).unwrap().read("/sessions", None).unwrap_err();
+        assert_eq!(stop.message, format!("{url} is not the admin listener of a portcullis"));
+        assert!(talker.join().unwrap() > LONGEST_ANSWER, "it had not said too much yet");
     }
 
     #[test]

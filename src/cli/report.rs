@@ -10,6 +10,7 @@ use std::sync::Arc;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
+use super::verdict::steers;
 use super::{Exit, Stop};
 use crate::config::diag::{Fault, Faults, Lines, Severity, Source};
 use crate::config::load::{Config, Disk, Loading, load};
@@ -119,9 +120,16 @@ pub fn write_text(faults: &Faults, out: &mut dyn Write) -> std::io::Result<()> {
     let renderer = Renderer::styled();
     let mut places = Places::default();
     for fault in faults.iter() {
-        writeln!(out, "{}\n", render(fault, &mut places, &renderer))?;
+        let rendered = render(fault, &mut places, &renderer);
+        // The renderer leaves these in the line of the file, and some terminals obey them.
+        writeln!(out, "{}\n", rendered.replace(|letter| ('\u{80}'..='\u{9f}').contains(&letter), "\u{fffd}"))?;
     }
     Ok(())
+}
+
+/// What the renderer takes as it is, without what steers a terminal.
+fn tamed(text: &str) -> String {
+    text.replace(|letter| letter != '\n' && steers(letter), "\u{fffd}")
 }
 
 /// The lines of each file that something was found in.
@@ -140,6 +148,8 @@ fn render(fault: &Fault, places: &mut Places, renderer: &Renderer) -> String {
         Severity::Warning => Level::WARNING,
     };
     let title = level.primary_title(fault.message.as_str());
+    let [name, hint] = [fault.source.as_ref().map(|source| source.name.as_str()), fault.hint.as_deref()]
+        .map(|text| text.map(tamed).unwrap_or_default());
     let group = match &fault.source {
         Some(source) => {
             let (lines, span) = (places.of(source), visible(&source.text, &fault.span));
@@ -149,26 +159,23 @@ fn render(fault: &Fault, places: &mut Places, renderer: &Renderer) -> String {
             let line = line.strip_suffix('\r').unwrap_or(line);
             if line.len() > LONGEST_LINE {
                 let (number, column) = lines.position(source, span.start);
-                let origin = Origin::path(source.name.as_str()).line(number).char_column(column);
-                return renderer.render(&[hinted(title.element(origin), fault)]);
+                let origin = Origin::path(name.as_str()).line(number).char_column(column);
+                return renderer.render(&[hinted(title.element(origin), &hint)]);
             }
             let span = (span.start - start).min(line.len())..(span.end - start).min(line.len());
-            let snippet = Snippet::source(masked(line, &span)).line_start(lines.line(start)).path(source.name.as_str());
+            let snippet = Snippet::source(masked(line, &span)).line_start(lines.line(start)).path(name.as_str());
             title.element(snippet.annotation(AnnotationKind::Primary.span(span)))
         }
         None => Group::with_title(title),
     };
-    renderer.render(&[hinted(group, fault)])
+    renderer.render(&[hinted(group, &hint)])
 }
 
 /// A longer line is not shown.
 const LONGEST_LINE: usize = 4096;
 
-fn hinted<'a>(group: Group<'a>, fault: &'a Fault) -> Group<'a> {
-    match &fault.hint {
-        Some(hint) => group.element(Level::HELP.message(hint.as_str())),
-        None => group,
-    }
+fn hinted<'a>(group: Group<'a>, hint: &'a str) -> Group<'a> {
+    if hint.is_empty() { group } else { group.element(Level::HELP.message(hint)) }
 }
 
 /// The text with the quoted values blanked in the line shown, where its keys speak of secrets: what was
@@ -267,6 +274,21 @@ pub fn write_json(faults: &Faults, out: &mut dyn Write) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_of_a_file_steers_a_terminal() {
+        let hostile = "\u{1b}]0;x\u{7}\u{9b}2J\u{202e}";
+        let source = Arc::new(Source { name: format!("f{hostile}"), text: format!("a = 1 # {hostile}\n") });
+        let mut faults = Faults::default();
+        faults.fault(&source, 0..1, format!("no `{hostile}`"), format!("drop `{hostile}`"));
+        let mut out = Vec::new();
+        write_text(&faults, &mut out).unwrap();
+        let shown = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
+        let steers = |letter: char| letter != '\n' && (letter.is_control() || letter == '\u{202e}');
+        assert!(shown.contains("no `") && !shown.contains(steers), "{shown:?}");
+        let kept = String::from_utf8(out).unwrap();
+        assert!(!kept.contains("\u{1b}]0") && !kept.contains(['\u{7}', '\u{9b}', '\u{202e}']), "{kept:?}");
+    }
 
     #[test]
     fn a_line_that_may_hold_a_secret_is_shown_without_its_values() {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 pub use self::charges::Peek;
 use self::charges::{charged, is_charged_later, not_charged, stage_of};
-pub(super) use self::text::{plain, write_text, write_words};
+pub(super) use self::text::{plain, steers, write_text, write_words};
 pub use self::wanted::{Fields, Wanted, Who, judged_credential};
 use self::words::{Words, words};
 use crate::policy::decision::Denial;

@@ -206,6 +206,11 @@ fn policy_source(
     faults: &mut Faults,
 ) -> Option<Arc<Source>> {
     let path = beside(&gateway.name, include.get_ref());
+    // Logs, reports and terminals are told the name of the file with everything that is found in it.
+    if include.get_ref().contains(char::is_control) {
+        faults.fault(gateway, include.span(), "the file's name has control characters", "rename the file");
+        return None;
+    }
     match files.read(&path) {
         Ok(text) => Some(Arc::new(Source { name: path.display().to_string(), text: without_mark(text) })),
         Err(error) => {

@@ -8,6 +8,7 @@ mod alike;
 mod crossing;
 mod outcome;
 mod quotas;
+mod splits;
 #[cfg(test)]
 mod tests;
 
@@ -183,12 +184,13 @@ struct Pair<'s> {
     alike: bool,
 }
 
-/// Compares two sets. `tick` hears how many of how many places were compared.
-pub fn compare<'s>(old: Side<'s>, new: Side<'s>, tick: &mut dyn FnMut(usize, usize)) -> Difference {
+/// Compares two sets. `tick` hears how many of how many places were compared. `None` where patterns overlap in too many ways
+/// to try them all.
+pub fn compare<'s>(old: Side<'s>, new: Side<'s>, tick: &mut dyn FnMut(usize, usize)) -> Option<Difference> {
     let sides = [old, new];
     let fresh = fresh(&sides);
     let unknown = format!("{fresh}type");
-    let paths = paths(old.snapshot, new.snapshot);
+    let paths = paths(old.snapshot, new.snapshot)?;
     let crossings = crossings(&sides, &paths, &fresh);
     let mut pairs: HashMap<Realms, Pair<'s>> = HashMap::new();
     let mut difference = Difference::default();
@@ -211,9 +213,10 @@ pub fn compare<'s>(old: Side<'s>, new: Side<'s>, tick: &mut dyn FnMut(usize, usi
         }
     }
     tick(crossings.len(), crossings.len());
+    difference.quotas.extend(splits::changes(&sides, &crossings));
     difference.notes.sort();
     difference.notes.dedup();
-    difference
+    Some(difference)
 }
 
 impl Difference {

@@ -27,14 +27,18 @@ pub enum Piece<'s> {
 /// Paths of which one stands for all that end at the same patterns of both sets.
 ///
 /// Every pair of winning patterns has one most general path: a segment is free exactly where both patterns take any.
-/// Shorter paths come first, and free segments before spelled ones, so that this is the one found.
+/// Shorter paths come first, and free segments before spelled ones, so that this is the one found. `None` where patterns
+/// overlap in more ways than memory should be spent on: each parameter beside a spelled segment can double them.
 #[must_use]
-pub fn paths<'s>(old: &'s Snapshot, new: &'s Snapshot) -> Vec<Vec<Piece<'s>>> {
+pub fn paths<'s>(old: &'s Snapshot, new: &'s Snapshot) -> Option<Vec<Vec<Piece<'s>>>> {
     let maps = [Map::of(old), Map::of(new)];
     let mut walk = Walk { trail: Vec::new(), ends: HashSet::new(), known: HashSet::new(), queue: VecDeque::new() };
     walk.queue.push_back(Standing { trail: None, depth: 0, at: [maps[0].begin(), maps[1].begin()] });
     let mut found = Vec::new();
     while let Some(standing) = walk.queue.pop_front() {
+        if walk.known.len() > MOST_POSITIONS {
+            return None;
+        }
         let mut spelled: Vec<&str> = Vec::new();
         for (map, at) in maps.iter().zip(&standing.at) {
             map.spelled(at, standing.depth, &mut spelled);
@@ -47,8 +51,11 @@ pub fn paths<'s>(old: &'s Snapshot, new: &'s Snapshot) -> Vec<Vec<Piece<'s>>> {
             found.extend(walk.arrive(&maps, &standing, piece, at));
         }
     }
-    found
+    Some(found)
 }
+
+/// Thousands of routes of which none begins with a parameter come to a few thousand. This many take half a GiB.
+const MOST_POSITIONS: usize = 500_000;
 
 struct Walk<'s> {
     /// Each step with the one before it.
@@ -121,6 +128,8 @@ struct Map<'s> {
 struct Position {
     /// Realms whose base goes on from here.
     ahead: Vec<usize>,
+    /// How many segments of their bases were walked; 0 where none goes on.
+    walked: usize,
     /// The realm that owns what was walked.
     realm: Option<usize>,
     threads: Threads,
@@ -136,7 +145,7 @@ impl<'s> Map<'s> {
     fn begin(&self) -> Position {
         let ahead = (0..self.bases.len()).filter(|realm| !self.bases[*realm].is_empty()).collect();
         let realm = self.bases.iter().position(Vec::is_empty);
-        Position { ahead, realm, threads: realm.map(|_| Threads::begin()).unwrap_or_default() }
+        Position { ahead, walked: 0, realm, threads: realm.map(|_| Threads::begin()).unwrap_or_default() }
     }
 
     fn spelled(&self, at: &Position, depth: usize, spelled: &mut Vec<&'s str>) {
@@ -154,13 +163,17 @@ impl<'s> Map<'s> {
         };
         let fits = |realm: &&usize| text.is_some() && self.bases[**realm].get(depth).copied() == text;
         let mut ahead: Vec<usize> = at.ahead.iter().filter(fits).copied().collect();
+        // The same realm may be ahead after one segment and after two: what comes next is not the same.
+        let walked = |ahead: &[usize]| if ahead.is_empty() { 0 } else { depth + 1 };
         // A longer base takes the path over, and nothing of the shorter one's realm is left.
         if let Some(realm) = ahead.iter().copied().find(|realm| self.bases[*realm].len() == depth + 1) {
             ahead.retain(|other| *other != realm);
-            return Position { ahead, realm: Some(realm), threads: Threads::begin() };
+            let walked = walked(&ahead);
+            return Position { ahead, walked, realm: Some(realm), threads: Threads::begin() };
         }
         let threads = at.realm.map(|realm| self.realms[realm].table.step(&at.threads, text)).unwrap_or_default();
-        Position { ahead, realm: at.realm, threads }
+        let walked = walked(&ahead);
+        Position { ahead, walked, realm: at.realm, threads }
     }
 
     fn end(&self, at: &Position) -> End {
@@ -191,7 +204,7 @@ mod tests {
     }
 
     fn shown(old: &[(&str, &[&str])], new: &[(&str, &[&str])]) -> Vec<String> {
-        paths(&snapshot(old), &snapshot(new)).iter().map(|path| filled(path, "~")).collect()
+        paths(&snapshot(old), &snapshot(new)).unwrap().iter().map(|path| filled(path, "~")).collect()
     }
 
     #[test]
@@ -207,6 +220,35 @@ mod tests {
     fn a_longer_base_takes_its_paths_over() {
         let paths = shown(&[("", &["GET /{*rest}"])], &[("", &["GET /{*rest}"]), ("/x/y", &["GET /z"])]);
         assert_eq!(paths, ["/~0", "/", "/x/y", "/x/y/z"]);
+    }
+
+    #[test]
+    fn a_base_of_any_length_is_walked_to_its_end() {
+        for base in ["/a", "/a/b", "/a/b/c", "/a/a/a/a", "/a/b/c/d/e/f/g"] {
+            let paths = shown(&[(base, &["GET /z"])], &[("", &["GET /{*rest}"]), (base, &["GET /z"])]);
+            for expected in [base.to_owned(), format!("{base}/z")] {
+                assert!(paths.contains(&expected), "{expected}: {paths:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_that_overlap_in_too_many_ways_are_given_up() {
+        let words: Vec<String> = (0..160)
+            .map(|n| {
+                let segment = |place: usize| if place == n / 20 { format!("l{n}") } else { format!("{{p{place}}}") };
+                format!("GET /{}", (0..8).map(segment).collect::<Vec<_>>().join("/"))
+            })
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let set = snapshot(&[("/a", words.as_slice())]);
+        assert!(paths(&set, &set).is_none());
+        let words: Vec<String> = (0..2_000)
+            .flat_map(|n| [format!("GET /r{}/{{x}}/s{n}/{{y}}", n % 40), format!("GET /r{}/{{x}}/s{n}/export", n % 40)])
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let set = snapshot(&[("/a", words.as_slice())]);
+        assert!(paths(&set, &set).is_some_and(|paths| paths.len() > 4_000), "many routes are not too many");
     }
 
     #[test]

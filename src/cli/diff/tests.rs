@@ -276,6 +276,42 @@ fn quotas() {
 }
 
 #[test]
+fn a_route_in_two_has_an_allowance_more_and_two_in_one_have_one_less() {
+    let one = POLICY.replace("per = \"principal\"", "per = \"route\"");
+    let list = "[[route]]\nname = \"items.list\"\nmatch = ";
+    let rest = "allow = [\"high\", \"mid\"]\nquotas = [\"calls\"]\n";
+    let both = one.replace(&format!("{list}\"GET /items\""), &format!("{list}[\"GET /items\", \"GET /all\"]"));
+    let new = format!("{list}\"GET /items\"\n{rest}[[route]]\nname = \"all\"\nmatch = \"GET /all\"");
+    let apart = one.replace(&format!("{list}\"GET /items\""), &new);
+    assert!(both != one && apart != one);
+    let (text, exit) = diff(&both, &apart, &[FailOn::Widened], Format::Text);
+    assert!(text.contains("5/s, burst 10 for items.list → 5/s, burst 10 for each of all, items.list"), "{text}");
+    assert!(text.contains("1 widened, 0 narrowed, 0 rerouted") && exit == Exit::Denied, "{text}");
+    let (text, _) = diff(&apart, &both, &[], Format::Text);
+    assert!(text.contains("0 widened, 1 narrowed, 0 rerouted"), "{text}");
+    let renamed = one.replace("items.list", "items.all");
+    assert_eq!(diff(&one, &renamed, &[FailOn::Any], Format::Text).1, Exit::Ok);
+}
+
+#[test]
+fn a_quota_of_any_role_above_is_seen_with_as_many_roles_as_there_can_be() {
+    let roles: Vec<String> = (0..16).map(|role| format!("\"r{role}\"")).collect();
+    for payer in 0..16 {
+        let policy = |quotas: &str| {
+            format!(
+                "[realm]\nname = \"r\"\nbase = \"/a/b/c\"\nschemes = [\"basic\"]\nroles = [{}]\nupstream = \"u\"\n\
+                 [quota.q]\nper = \"r{payer}\"\nrate = \"5/s\"\n\
+                 [[route]]\nname = \"keep\"\nmatch = \"GET /k\"\nallow = [\"r{payer}\"]\nquotas = [\"q\"]\n\
+                 [[route]]\nname = \"low\"\nmatch = \"GET /low\"\nallow = [\"r15\"]\n{quotas}\n",
+                roles.join(", ")
+            )
+        };
+        let (text, _) = diff(&policy("quotas = [\"q\"]"), &policy(""), &[], Format::Text);
+        assert!(text.contains("1 widened, 0 narrowed, 0 rerouted"), "r{payer}: {text}");
+    }
+}
+
+#[test]
 fn a_new_name_is_a_note_and_no_change() {
     told(
         "\"items.list\"",

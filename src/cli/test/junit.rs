@@ -12,6 +12,7 @@ use super::mutation::Fate;
 use super::words::{against, who_and_what};
 use super::{Findings, Judged};
 use crate::cli::Stop;
+use crate::cli::verdict::plain;
 
 /// Writes the report.
 ///
@@ -74,13 +75,13 @@ fn case(call: &Judged<'_>) -> TestCase {
         None => TestCaseStatus::success(),
         Some(difference) => failure(&against(difference), &place),
     };
-    let mut case = TestCase::new(who_and_what(call), status);
+    let mut case = TestCase::new(plain(&who_and_what(call)), status);
     case.set_classname(place);
     case
 }
 
 fn failure(message: &str, description: &str) -> TestCaseStatus {
     let mut failure = TestCaseStatus::non_success(NonSuccessKind::Failure);
-    failure.set_message(message).set_description(description);
+    failure.set_message(plain(message)).set_description(description);
     failure
 }

@@ -273,6 +273,13 @@ fn junit_has_a_suite_per_file_and_one_for_the_mutants() {
     let total = bad.iter().find(|(name, _)| name == "testsuites").unwrap();
     assert_eq!((attribute(&total.1, "tests"), attribute(&total.1, "failures")), ("2".into(), "1".into()));
 
+    let hostile = "\n[[test]]\nas = \"low:lo-1\"\ncall = \"GET /\\u0001\\u001b[2J\\uffff\"\nexpect = \"permit\"\n";
+    let bad = report(&args(), hostile);
+    let case = bad.iter().find(|(name, _)| name == "testcase").unwrap();
+    assert_eq!(attribute(&case.1, "name"), "low:lo-1, GET /r/\\u{1}\\u{1b}[2J\\u{ffff}");
+    let out = text(&plain(), hostile);
+    assert!(out.starts_with("FAIL") && out.contains("\\u{1b}[2J") && !out.contains('\u{1b}'), "{out}");
+
     let nowhere = junit::write(&find(&config(PERMIT), &args()), Path::new("/nowhere/report.xml"));
     assert!(nowhere.unwrap_err().message.starts_with("cannot write `/nowhere/report.xml`"));
 }

@@ -11,6 +11,7 @@ use super::coverage::SIDES;
 use super::judge::Difference;
 use super::mutation::{Fate, Mutation};
 use super::{Findings, Judged};
+use crate::cli::verdict::plain;
 
 /// One line a finding, then the figures.
 ///
@@ -19,7 +20,8 @@ use super::{Findings, Judged};
 pub(super) fn text(findings: &Findings<'_>, out: &mut dyn Write) -> std::io::Result<()> {
     for call in findings.failed() {
         if let Some(difference) = &call.verdict.difference {
-            writeln!(out, "FAIL {}: as {}: {}", call.test.location, who_and_what(call), against(difference))?;
+            let [what, how] = [who_and_what(call), against(difference)].map(|text| plain(&text));
+            writeln!(out, "FAIL {}: as {what}: {how}", call.test.location)?;
         }
     }
     if findings.short {

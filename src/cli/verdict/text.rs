@@ -107,7 +107,7 @@ pub(in crate::cli) fn write_words(head: &str, indent: usize, words: &str, out: &
 fn write_permit(outcome: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "{GREEN}PERMIT{RESET} → {}  (target: {})", text(&outcome["upstream"]), text(&outcome["relation"]))?;
     for (name, value) in outcome["headers"].as_object().into_iter().flatten() {
-        writeln!(out, "  {name}: {}", text(value))?;
+        writeln!(out, "  {}: {}", plain(name), text(value))?;
     }
     Ok(())
 }
@@ -130,10 +130,18 @@ fn text(value: &Value) -> String {
 /// The text as it may stand in a terminal: what a log or a gateway holds must not steer one.
 pub(in crate::cli) fn plain(text: &str) -> String {
     let shown = text.chars().flat_map(|letter| {
-        let escaped: Vec<char> = if letter.is_control() { letter.escape_default().collect() } else { vec![letter] };
+        let escaped: Vec<char> = if steers(letter) { letter.escape_default().collect() } else { vec![letter] };
         escaped
     });
     shown.collect()
+}
+
+/// Control characters, and those that turn the direction of writing or end a line: a text could look like another one. The
+/// last two are no characters at all, and no XML may hold them.
+pub(in crate::cli) fn steers(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(letter, '\u{fffe}' | '\u{ffff}')
 }
 
 #[cfg(test)]
@@ -153,5 +161,12 @@ mod tests {
     #[test]
     fn what_steers_a_terminal_is_shown_and_not_sent() {
         assert_eq!(plain("a\u{1b}[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
+        assert_eq!(plain("\u{9b}2J\u{202e}cba\u{2028}"), "\\u{9b}2J\\u{202e}cba\\u{2028}");
+        let headers = serde_json::json!({ "X\u{1b}[2J": "\u{1b}[2J" });
+        let report = serde_json::json!({ "outcome": { "decision": "permit", "headers": headers } });
+        let mut out = Vec::new();
+        write_text(&report, &mut out).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        assert!(shown.contains("X\\u{1b}[2J") && !shown.contains("\u{1b}[2J"), "{shown}");
     }
 }

@@ -30,7 +30,8 @@ pub struct Caller {
     pub label: String,
     /// `None` sends no credential.
     pub role: Option<Box<str>>,
-    /// The roles above it, by the old realm and, where that differs, by the new one.
+    /// The roles above it, by the old realm and, where that differs, by the new one; more than one list where a tree
+    /// does not hold them all.
     pub above: Vec<Vec<Box<str>>>,
     /// From where it may call.
     pub origins: Vec<Origin>,
@@ -74,9 +75,12 @@ impl Callers {
         for realm in realms.into_iter().flatten() {
             let place = role.as_ref().and_then(|role| realm.roles.iter().position(|known| known == role));
             let Some(place) = place else { continue };
-            let higher = realm.roles[..place].iter().take(MOST_ABOVE).cloned().collect();
-            if !above.contains(&higher) {
-                above.push(higher);
+            // More than fit stand in two lists, as a quota may be any one's.
+            for first in [0, place.saturating_sub(MOST_ABOVE)] {
+                let higher = realm.roles[first..place].iter().take(MOST_ABOVE).cloned().collect();
+                if !above.contains(&higher) {
+                    above.push(higher);
+                }
             }
         }
         if above.is_empty() {

@@ -30,7 +30,7 @@ const PATTERNS: [&str; 11] = [
     "/p/{x}/{y}/{*r}",
 ];
 const METHODS: [&str; 3] = ["GET", "POST", "HEAD"];
-const BASES: [&str; 4] = ["/a", "/a/p", "", "/b"];
+const BASES: [&str; 6] = ["/a", "/a/p", "", "/b", "/b/p/p", "/a/p/z/q"];
 const NETWORKS: [&str; 4] = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "2001:db8::/32"];
 const CLIENTS: [&str; 5] = ["10.9.9.9", "10.1.2.3", "192.0.2.7", "2001:db8::1", "198.51.100.1"];
 const HEADERS: [&str; 4] = ["x-one", "x-two", "x-app-type", "authorization"];
