@@ -29,9 +29,10 @@ pub(super) fn write(difference: &Difference, out: &mut dyn Write) -> Result<()> 
     }
     let otherwise = difference.count(Kind::RefusedOtherwise);
     if otherwise > 0 {
-        let message =
-            "callers of a route are refused as before, but some for another reason (--format json lists them)";
-        writeln!(out, "note: {otherwise} {message}")?;
+        let who =
+            if otherwise == 1 { "1 caller of a route is" } else { &*format!("{otherwise} callers of routes are") };
+        let message = "refused as before, though in some cases for another reason (--format json lists them)";
+        writeln!(out, "note: {who} {message}")?;
     }
     writeln!(out, "{}", summary(difference))
 }
