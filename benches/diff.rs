@@ -14,7 +14,7 @@ use portcullis::cli::args::{ConfigArgs, DiffArgs, Format};
 use portcullis::cli::diff;
 
 const ROUTES: usize = 5_000;
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 /// What the verb is held to.
 const BOUND: Duration = Duration::from_secs(2);
 

@@ -3,7 +3,7 @@
 //! Asked for by `POST /reload`, by SIGHUP, and by [`super::watch`] when a file has changed. What needs a restart is refused
 //! by name; everything else is swapped while requests go on, each of which sees one snapshot. One reload runs at a time, on
 //! a thread of its own; whoever asks meanwhile waits and has the files read once more. The reading and the swap are in
-//! [`take_over`].
+//! `take_over`.
 
 mod take_over;
 
@@ -23,7 +23,7 @@ use super::Admin;
 use super::reply::{Refusal, json_ok};
 use super::started_anew::StartedAnew;
 use crate::cli::report::rows;
-use crate::config::diag::Faults;
+use crate::config::diag::{Faults, Severity};
 use crate::config::load::Config;
 use crate::config::secret::Secret;
 use crate::config::settings::Settings;
@@ -243,7 +243,9 @@ impl Reloader {
                 tell(applied, asked == Asked::ByOperator || was_told);
             }
             Err(refused) => {
-                let findings: Vec<String> = refused.faults.iter().map(ToString::to_string).collect();
+                // Warnings are told of what is taken over.
+                let faults = refused.faults.iter().filter(|finding| finding.severity == Severity::Fault);
+                let findings: Vec<String> = faults.map(ToString::to_string).collect();
                 if asked == Asked::ByOperator || findings != state.told {
                     tracing::error!("everything kept as it was: the files were not taken over");
                     findings.iter().for_each(|finding| tracing::error!("{finding}"));

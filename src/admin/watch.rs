@@ -5,10 +5,14 @@
 //! second. It judges no file; accounts are followed by `directory::file`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::reload::{Asked, Reloader};
-use crate::config::rest::{PERIOD, Watch};
+use crate::config::rest::Watch;
 use crate::config::watched::Version;
+
+/// How often the files are looked at.
+const PERIOD: Duration = Duration::from_millis(250);
 
 /// Keeps what is in effect in step with the files, for as long as it is polled.
 pub async fn follow_files(reloader: &Arc<Reloader>) {

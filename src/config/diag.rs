@@ -23,7 +23,7 @@ impl Source {
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let offset = self.border(offset);
         let before = &self.text[..offset];
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |text| text.chars().count()) + 1;
         (line, column)
     }

@@ -1,14 +1,9 @@
 //! When a change of files is taken for one: once they rest.
 //!
-//! Used by whoever follows files, four times a second: the reload's watch, and the directory for its accounts. It compares
-//! versions; it looks at no disk and reads nothing.
-
-use std::time::Duration;
+//! Used by whoever follows files, each at its own pace: the reload's watch, and the directory for its accounts. It
+//! compares versions; it looks at no disk and reads nothing.
 
 use super::watched::{Version, Watched};
-
-/// How often the files are looked at.
-pub const PERIOD: Duration = Duration::from_millis(250);
 
 /// So many looks in a row have to find a change the same before it is read: a file that is being written piece by piece
 /// is left alone until it rests.

@@ -1,17 +1,21 @@
 //! The `file:` source: read at start, and again whenever its content changes.
 //!
-//! It is polled rather than watched: four looks a second cost nothing, and see editors' renames, symlink
+//! It is polled rather than watched: some looks a second cost nothing, and see editors' renames, symlink
 //! swaps and network file systems alike. A file with a fault changes nothing; the faults are logged once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::records::{Records, Vocabulary};
 use super::{Directory, reading};
 use crate::config::diag::{Faults, Severity, Source};
 use crate::config::load::Place;
-use crate::config::rest::{PERIOD, Watch};
+use crate::config::rest::Watch;
 use crate::config::watched::{Version, Watched};
+
+/// How often the file is looked at: whoever was suspended in it is refused within a second.
+const PERIOD: Duration = Duration::from_millis(150);
 
 /// What came of reading.
 pub struct Reading {

@@ -60,6 +60,7 @@ mod shadow;
 mod soak;
 mod startup;
 mod store_tls;
+mod the_loop;
 mod timing;
 mod token;
 mod unreadable;

@@ -145,7 +145,7 @@ fn a_file_that_is_empty_or_cannot_be_read_keeps_the_old_policies() {
     let make: [(&str, &dyn Fn()); 4] = [
         ("emptied", &|| drop(fs::File::create(&file).unwrap())),
         ("unreadable", &|| {
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o0)).unwrap();
             // Nothing is unreadable to a superuser but what is no file.
             if fs::read(&file).is_ok() {
                 fs::remove_file(&file).unwrap();

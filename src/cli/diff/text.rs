@@ -29,10 +29,9 @@ pub(super) fn write(difference: &Difference, out: &mut dyn Write) -> Result<()> 
     }
     let otherwise = difference.count(Kind::RefusedOtherwise);
     if otherwise > 0 {
-        let who =
-            if otherwise == 1 { "1 caller of a route is" } else { &*format!("{otherwise} callers of routes are") };
-        let message = "refused as before, though in some cases for another reason (--format json lists them)";
-        writeln!(out, "note: {who} {message}")?;
+        let callers =
+            if otherwise == 1 { "1 caller of a route is" } else { &format!("{otherwise} callers of routes are") };
+        writeln!(out, "note: {callers} refused as before, but not always for the same reason (--format json tells)")?;
     }
     writeln!(out, "{}", summary(difference))
 }
