@@ -5,6 +5,8 @@
 mod directory;
 mod operation;
 mod policy;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,7 +52,7 @@ pub enum Verb {
     Routes(RoutesArgs),
     /// Judge one request and show every check.
     #[command(
-        after_help = "Examples:\n  portcullis explain --as customer:cus-42 GET /ucaas/v1/customers/cus-42\n  portcullis explain --as user:usr-1 --lineage root/res-7/cus-42/usr-1 GET /ucaas/v1/meetings -H 'X-App-Type: vc'\n  portcullis explain --as anonymous POST /ucaas/v1/session/join -H 'X-Api-Id: abc'\n  portcullis explain --as credential:0a1b2c GET /cpaas/projects\n  portcullis explain --live http://127.0.0.1:8081 --as customer:cus-42 GET /ucaas/v1/users/usr-1\n\nExit codes: 0 permit, 3 deny, 69 a gateway that cannot be reached."
+        after_help = "Examples:\n  portcullis explain --as customer:cus-42 GET /ucaas/v1/customers/cus-42\n  portcullis explain --as user:usr-1 --lineage root/res-7/cus-42/usr-1 GET /ucaas/v1/meetings \\\n    -H 'X-App-Type: vc'\n  portcullis explain --as anonymous POST /ucaas/v1/session/join -H 'X-Api-Id: abc'\n  portcullis explain --as credential:0a1b2c GET /cpaas/projects\n  portcullis explain --live http://127.0.0.1:8081 --as customer:cus-42 GET /ucaas/v1/users/usr-1\n\nExit codes: 0 permit, 3 deny, 69 a gateway that cannot be reached."
     )]
     Explain(ExplainArgs),
     /// Run the policies' own tests.
@@ -96,7 +98,7 @@ pub enum Verb {
     Lockout(LockoutVerb),
     /// Let a running gateway read its files again, whole or not at all.
     #[command(
-        after_help = "Examples:\n  portcullis check && portcullis reload --wait\n  portcullis reload --wait --admin http://10.0.0.5:8081 --admin-token-file /etc/portcullis/admin-token\n\nExit codes: 0 in effect, 65 refused (faults, or a key that needs a restart), 69 unreachable."
+        after_help = "Examples:\n  portcullis check && portcullis reload --wait\n  portcullis reload --wait --admin http://10.0.0.5:8081 \\\n    --admin-token-file /etc/portcullis/admin-token\n\nExit codes: 0 in effect, 65 refused (faults, or a key that needs a restart), 69 unreachable."
     )]
     Reload(ReloadArgs),
     /// Print a completion script for a shell.

@@ -75,6 +75,11 @@ struct Decided {
     decision: String,
 }
 
+/// Whom no caller is meant by.
+fn nobody(caller: &str) -> Stop {
+    Stop::usage(format!("`{caller}` is nobody; write --as ROLE:ACCOUNT, credential:ID or anonymous"))
+}
+
 /// Lets a running gateway judge.
 ///
 /// # Errors
@@ -85,6 +90,7 @@ pub(super) fn ask(judged: &JudgedArgs, url: &str, wanted: &Wanted) -> Result<Ver
         admin: Some(url.to_owned()),
         admin_token_file: judged.admin_token_file.clone(),
     };
+    wanted.who().ok_or_else(|| nobody(&wanted.caller))?;
     let body = serde_json::to_value(wanted).map_err(Stop::failed)?;
     let answer = Remote::new(&remote, PATIENCE)?.change(Method::POST, "/explain", None, &body)?;
     // An account that it does not know is a mistake of whoever asks.

@@ -26,6 +26,8 @@ pub mod why;
 
 use std::io::Write;
 
+use clap::CommandFactory as _;
+
 use self::args::Verb;
 
 /// The exit codes: contract section 2.
@@ -107,12 +109,10 @@ pub fn run(verb: &Verb, out: &mut dyn Write) -> Done {
         Verb::Lockout(args) => lockout::run(args, out),
         Verb::Reload(args) => reload::run(args, out),
         Verb::Completions(args) => {
-            clap_complete::generate(
-                args.shell,
-                &mut <args::Args as clap::CommandFactory>::command(),
-                "portcullis",
-                out,
-            );
+            // The generator panics where it cannot write, as into a closed pipe; memory takes everything.
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut args::Args::command(), "portcullis", &mut script);
+            out.write_all(&script)?;
             Ok(Exit::Ok)
         }
     }

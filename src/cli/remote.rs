@@ -4,6 +4,7 @@
 //! command line, then from the environment, then from `gateway.toml`, of which nothing else is read: a gateway with a
 //! fault in its new files can still be asked.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -186,12 +187,15 @@ struct ServerKeys {
 }
 
 impl Excerpt {
-    /// A file that is not there has nothing to say.
+    /// Where no file is named and none is there, the listener may still be the usual one. A name that was typed wrongly must
+    /// not lead to another gateway.
     fn read(path: &Path) -> Result<Self, Stop> {
         let bad = |message: String| Stop { message, exit: Exit::BadFiles };
         let text = match read_text(path, LONGEST_FILE) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound && path == Path::new(SETTINGS) => {
+                return Ok(Self::default());
+            }
             Err(error) => return Err(bad(format!("cannot read {}: {error}", path.display()))),
         };
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -252,6 +256,9 @@ fn encoded(value: &str) -> String {
 /// Where most who run a verb by hand would keep it.
 const TOKEN_VARIABLE: &str = "PORTCULLIS_ADMIN_TOKEN";
 
+/// What `-c` is where it is left out.
+const SETTINGS: &str = "gateway.toml";
+
 const DEFAULT_ADMIN: &str = "127.0.0.1:8081";
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
@@ -278,6 +285,16 @@ mod tests {
             assert_eq!(reachable(listen, settings).unwrap().to_string(), called);
         }
         assert_eq!(reachable(Some("nowhere"), settings).unwrap_err().exit, Exit::BadFiles);
+    }
+
+    #[test]
+    fn only_settings_that_nobody_named_may_be_missing() {
+        assert!(Excerpt::read(Path::new("no-such-gateway.toml")).is_err_and(|stop| {
+            stop.exit == Exit::BadFiles && stop.message.starts_with("cannot read no-such-gateway.toml: ")
+        }));
+        let args = <crate::cli::args::Args as clap::Parser>::try_parse_from(["portcullis", "reload"]).unwrap();
+        let crate::cli::args::Verb::Reload(reload) = args.verb else { panic!("not reload") };
+        assert_eq!(reload.remote.config.config, Path::new(SETTINGS));
     }
 
     #[test]

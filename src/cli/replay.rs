@@ -11,7 +11,7 @@ use std::io::Write;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use self::judge::{Apart, Change, Judged, Kind, judge};
+use self::judge::{Apart, Change, Judged, judge};
 use super::args::{Format, ReplayArgs};
 use super::explain::Files;
 use super::log_record::retold::Judges;
@@ -20,6 +20,7 @@ use super::report::load_or_stop;
 use super::verdict::{plain, write_words};
 use super::{Done, Exit};
 use crate::config::load::Config;
+use crate::policy::difference::Kind;
 use crate::policy::route::UpstreamIndex;
 
 /// Runs the verb.
@@ -150,7 +151,7 @@ impl Tally {
             if headed != Some((*kind, realm, route)) {
                 let gap = if headed.is_some() { "\n" } else { "" };
                 let rule = if rule.is_empty() { String::new() } else { format!("  ({rule})") };
-                writeln!(out, "{gap}{}  {} {}{rule}", kind.heading(), plain(realm), plain(route))?;
+                writeln!(out, "{gap}{}  {} {}{rule}", heading(*kind), plain(realm), plain(route))?;
                 headed = Some((*kind, realm, route));
             }
             let words = format!("{} → {}", plain(live), plain(candidate));
@@ -177,6 +178,11 @@ impl Tally {
         }
         Ok(())
     }
+}
+
+/// Its name for people.
+fn heading(kind: Kind) -> String {
+    kind.name().replace('_', " ").to_uppercase()
 }
 
 /// Adds a line to its group, unless that were one too many.

@@ -2,14 +2,16 @@
 //!
 //! Called by `compile_route` only. A rule over something that no upstream gets, or that no request can have, is a fault.
 
+use std::collections::BTreeSet;
+
 use super::compile::Compiler;
-use super::diag::Faults;
+use super::diag::{Faults, suggest};
 use super::policy_file::RawRoute;
 use super::spanned::Spanned;
 use crate::policy::facts::is_tchar;
 use crate::policy::left_behind::is_dropped;
 use crate::policy::method::Method;
-use crate::policy::pattern::Pattern;
+use crate::policy::pattern::{Pattern, Segment};
 use crate::policy::route::{Realm, TargetRule, TargetSource};
 
 impl Compiler<'_> {
@@ -31,10 +33,13 @@ impl Compiler<'_> {
                 let mut places = matches.iter().map(|(_, pattern)| pattern.parameter(name));
                 let first = places.next().flatten();
                 if first.is_none() || places.any(|place| place != first) {
-                    return refuse(
-                        faults,
-                        format!("not every pattern of the route has `{{{name}}}` in the same place"),
-                    );
+                    let message = format!("not every pattern of the route has `{{{name}}}` in the same place");
+                    let known = matches.iter().flat_map(|(_, pattern)| pattern.segments());
+                    let known: BTreeSet<&str> = known.filter_map(Segment::parameter).collect();
+                    let near = if known.contains(name) { String::new() } else { suggest(name, known) };
+                    let hint = if near.is_empty() { hint.to_owned() } else { near };
+                    faults.fault(self.source, text.span(), message, hint);
+                    return None;
                 }
                 TargetSource::Path(first?)
             }

@@ -161,12 +161,15 @@ impl Compiler<'_> {
             let forwarded = self.forwarded(raw, realm, faults);
             return Some(Expectation::Permit { scope, upstream, forwarded });
         }
-        let header = raw.forwarded.0.first().map(|(name, _)| name);
-        if let Some(extra) = raw.scope.as_ref().or(raw.upstream.as_ref()).or(header) {
-            faults.fault(self.source, extra.span(), "only a permit has a scope, an upstream and forwarded headers", "");
-        }
         match raw.expect.get_ref().parse::<Reason>() {
-            Ok(reason) => Some(Expectation::Deny(reason)),
+            Ok(reason) => {
+                let header = raw.forwarded.0.first().map(|(name, _)| name);
+                if let Some(extra) = raw.scope.as_ref().or(raw.upstream.as_ref()).or(header) {
+                    let message = "only a permit has a scope, an upstream and forwarded headers";
+                    faults.fault(self.source, extra.span(), message, "");
+                }
+                Some(Expectation::Deny(reason))
+            }
             Err(error) => {
                 let known = Reason::ALL.iter().map(|reason| reason.name()).chain(["permit"]);
                 faults.fault(self.source, raw.expect.span(), error.to_string(), suggest(raw.expect.get_ref(), known));

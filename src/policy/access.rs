@@ -49,6 +49,12 @@ impl Scope {
         }
     }
 
+    /// Whether all accounts that `inner` holds are held by this one, too.
+    #[must_use]
+    pub fn holds(self, inner: Self) -> bool {
+        self == inner || inner.wider().contains(&self)
+    }
+
     /// Reads a scope's name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -85,5 +91,19 @@ impl Access {
     #[must_use]
     pub fn scope(&self, role: RoleIndex) -> Option<Scope> {
         self.0.get(usize::from(role.0)).copied().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scope;
+
+    #[test]
+    fn a_scope_holds_itself_and_what_is_narrower() {
+        let held = |outer: Scope| Scope::ALL.into_iter().filter(|inner| outer.holds(*inner)).collect::<Vec<_>>();
+        assert_eq!(held(Scope::Own), [Scope::Own]);
+        assert_eq!(held(Scope::Below), [Scope::Below]);
+        assert_eq!(held(Scope::Subtree), [Scope::Own, Scope::Below, Scope::Subtree]);
+        assert_eq!(held(Scope::Any), Scope::ALL);
     }
 }

@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::HashMap;
 
+use super::access::Scope;
 use super::pattern::Segment;
 use super::route::{Location, Realm, UpstreamIndex};
 use super::snapshot::{RealmIndex, Snapshot};
@@ -63,6 +64,15 @@ impl Kind {
             Kind::Rerouted => "rerouted",
             Kind::RefusedOtherwise => "refused_otherwise",
         }
+    }
+}
+
+/// A permit in words. Where no account is named, the scope is the upstream's to heed.
+#[must_use]
+pub fn permit_words(to: &str, scope: Option<Scope>, names_account: bool) -> String {
+    match scope {
+        Some(scope) if !names_account => format!("permit ({to}, scope {scope})"),
+        Some(_) | None => format!("permit ({to})"),
     }
 }
 

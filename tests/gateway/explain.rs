@@ -70,7 +70,11 @@ fn what_a_running_gateway_cannot_be_asked_is_said() {
         (&["--live", &admin, "--as", "user:ghost", "GET", "/t/list"], EXIT_USAGE, "no account `ghost`"),
         (&["--live", &admin, "--as", "credential:ghost", "GET", "/t/list"], EXIT_USAGE, "no credential `ghost`"),
         (&["--live", &admin, "--as", "customer:usr-1", "GET", "/t/list"], EXIT_USAGE, "is a user, not a customer"),
-        (&["--live", &admin, "--as", "nobody", "GET", "/t/list"], EXIT_USAGE, "ROLE:ACCOUNT"),
+        (
+            &["--live", &admin, "--as", "nobody", "GET", "/t/list"],
+            EXIT_USAGE,
+            "`nobody` is nobody; write --as ROLE:ACCOUNT",
+        ),
         (&["--live", &admin, "--scheme", "bearer", "GET", "/t/list"], EXIT_USAGE, "`bearer` is no scheme"),
         (&["--scheme", "bearer", "GET", "/t/list"], EXIT_USAGE, "`bearer` is no scheme"),
         (&["--admin-token-file", "x", "GET", "/t/list"], EXIT_USAGE, "--live"),
@@ -113,6 +117,13 @@ fn every_check_that_was_reached_says_what_it_looked_at_and_by_which_rule() {
     let why = "the route does not allow the role: user; it allows administrator, reseller, customer";
     assert_eq!((&refused["why"], &refused["rule"]), (&json!(why), &json!(line("below"))), "{refused}");
     assert_eq!(report(&exit)["outcome"]["reply"]["status_line"], "HTTP/1.1 403 Forbidden");
+    for (path, name, why) in [
+        ("/t/below/usr-1", "credential", "no Authorization"),
+        ("/t/open", "headers", "a header that the route requires is missing: x-api-id"),
+    ] {
+        let refused = rung(&report(&offline(&["--format", "json", "GET", path])), name);
+        assert!(refused["why"].as_str().unwrap().ends_with(why), "{refused}");
+    }
 }
 
 #[test]

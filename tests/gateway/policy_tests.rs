@@ -1,10 +1,12 @@
-//! The verbs `test` and `routes` as a CI job meets them: exit codes, reports, nothing for people where nobody looks.
+//! The verbs `test` and `routes` as a CI job meets them: exit codes, reports, nothing for people where nobody looks; and
+//! the colours of all verbs.
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 
 use crate::harness::builder::Builder;
-use crate::harness::gateway::Gateway;
+use crate::harness::gateway::{BUILT, Gateway};
 
 const POLICY: &str = r#"
 [realm]
@@ -95,5 +97,27 @@ fn routes_shows_the_matrix_and_refuses_what_is_not_there() {
         let exit = shop("").verb(&["routes", "-c", "gateway.toml", words[0], words[1]]);
         assert_eq!(exit.code, 64, "{exit:?}");
         assert!(exit.stderr.contains(wanted), "{exit:?}");
+    }
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let cpaas = "policies/cpaas.toml";
+    for verb in [&["explain", "GET", "/x"][..], &["diff", "policies/ucaas.toml", cpaas], &["check", "-c", cpaas]] {
+        // A terminal is not there, so that colours have to be forced to see them go.
+        for (wish, coloured) in
+            [(&[][..], false), (&["CLICOLOR_FORCE"], true), (&["CLICOLOR_FORCE", "NO_COLOR"], false)]
+        {
+            let mut command = Command::new(BUILT);
+            command.args(verb).current_dir(root).env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+            for name in wish {
+                command.env(name, "1");
+            }
+            let output = command.output().unwrap();
+            let shown = [output.stdout, output.stderr].concat();
+            assert!(!shown.is_empty(), "{verb:?} says nothing");
+            assert_eq!(shown.contains(&b'\x1b'), coloured, "{verb:?} {wish:?}: {}", String::from_utf8_lossy(&shown));
+        }
     }
 }

@@ -182,6 +182,8 @@ fn replay_says_exactly_what_an_edit_really_changes() {
         *kinds.entry(text("kind")).or_insert(0) += count;
         let line = differing.get(&text("request_id"));
         assert!(line.is_some(), "{change} is of a request that is answered as before");
+        // The candidate refuses for where the account lies, so it knows, even where the live policies did not ask.
+        assert!(text("candidate") != "scope_forbidden" || text("relation") != "none", "{change}");
     }
     assert_eq!(said, expected, "{report:#}");
     for kind in ["widened", "narrowed", "rerouted", "refused_otherwise"] {

@@ -25,7 +25,7 @@ pub struct FileArgs {
 pub enum AccountVerb {
     /// Add an account below another one.
     #[command(
-        after_help = "Examples:\n  portcullis account add cus-43 --role customer --parent res-7\n  printf '%s' 'correct horse' | portcullis account add cus-44 --role customer --parent res-7 --email ops@customer.example --password-stdin\n\nThe role must be below those of the accounts above it in every realm that knows both."
+        after_help = "Examples:\n  portcullis account add cus-43 --role customer --parent res-7\n  printf '%s' 'correct horse' | portcullis account add cus-44 --role customer --parent res-7 \\\n    --email ops@customer.example --password-stdin\n\nThe role must be below those of the accounts above it in every realm that knows both."
     )]
     Add {
         /// Its id: 1 to 64 of A-Z a-z 0-9 . _ ~ -
@@ -115,7 +115,7 @@ pub struct PepperArgs {
 pub enum CredentialVerb {
     /// Make an API id and key; the key is shown once and stored only as a digest.
     #[command(
-        after_help = "Examples:\n  portcullis credential new --account cus-42 --realm ucaas --label 'billing' --not-after 2027-01-01T00:00:00Z\n  portcullis credential new --account cus-42 --realm ucaas --realm cpaas --pepper p2"
+        after_help = "Examples:\n  portcullis credential new --account cus-42 --realm ucaas --label 'billing' \\\n    --not-after 2027-01-01T00:00:00Z\n  portcullis credential new --account cus-42 --realm ucaas --realm cpaas --pepper p2"
     )]
     New {
         /// Whose it is.

@@ -28,7 +28,7 @@ pub struct RemoteArgs {
 pub enum TokenVerb {
     /// List the sessions of an account that go on, oldest first.
     #[command(
-        after_help = "Examples:\n  portcullis token list --account usr-1\n  portcullis token list --account usr-1 --format json --admin http://10.0.0.5:8081 --admin-token-file /etc/portcullis/admin-token"
+        after_help = "Examples:\n  portcullis token list --account usr-1\n  portcullis token list --account usr-1 --format json --admin http://10.0.0.5:8081 \\\n    --admin-token-file /etc/portcullis/admin-token"
     )]
     List {
         /// Whose.

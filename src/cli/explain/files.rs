@@ -100,11 +100,7 @@ impl Files {
             notes.push("the directory is not a file; accounts come from [fixture] and --lineage alone".to_owned());
         }
         match wanted.who() {
-            None => {
-                let who = &wanted.caller;
-                let message = format!("`{who}` is nobody; write --as ROLE:ACCOUNT, credential:ID or anonymous");
-                return Err(Stop::usage(message));
-            }
+            None => return Err(super::nobody(&wanted.caller)),
             Some(Who::Anonymous) => {}
             Some(Who::Credential(id)) => self.present(&mut call, id)?,
             Some(Who::Account { role, id }) => {

@@ -6,49 +6,13 @@
 use super::super::log_record::retold::{Gap, Judges, Retold, retell};
 use super::super::log_record::{Ended, Record};
 use crate::policy::access::Scope;
+use crate::policy::difference::{Kind, permit_words};
 use crate::policy::facts::Facts;
 use crate::policy::ladder::{Decision, Permit, explain};
+use crate::policy::reach::reach;
 use crate::policy::rehearsal::rehearse;
 use crate::policy::route::{Destination, UpstreamIndex};
 use crate::reason::Reason;
-
-/// What kind of a difference it is; the words of `diff`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Kind {
-    /// It passes and did not, or reaches further.
-    Widened,
-    /// It does not pass any more, or reaches less far.
-    Narrowed,
-    /// It goes elsewhere, or the upstream is told otherwise whose it is.
-    Rerouted,
-    /// It is refused as it was, for another reason.
-    RefusedOtherwise,
-}
-
-impl Kind {
-    /// All kinds, as they are listed.
-    pub(super) const ALL: [Kind; 4] = [Kind::Widened, Kind::Narrowed, Kind::Rerouted, Kind::RefusedOtherwise];
-
-    /// Its name for people.
-    pub(super) const fn heading(self) -> &'static str {
-        match self {
-            Self::Widened => "WIDENED",
-            Self::Narrowed => "NARROWED",
-            Self::Rerouted => "REROUTED",
-            Self::RefusedOtherwise => "REFUSED OTHERWISE",
-        }
-    }
-
-    /// Its name for programs.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Widened => "widened",
-            Self::Narrowed => "narrowed",
-            Self::Rerouted => "rerouted",
-            Self::RefusedOtherwise => "refused_otherwise",
-        }
-    }
-}
 
 /// What differs, and for whom; lines of one group share it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,7 +116,12 @@ impl Verdict {
                 relation = permit.relation().name();
                 Ok(Passage::of(permit, upstream))
             }
-            Decision::Deny(denial) => Err(denial.reason),
+            Decision::Deny(denial) => {
+                if denial.reason == Reason::ScopeForbidden {
+                    relation = reach(facts).map_or(relation, |reach| reach.relation.name());
+                }
+                Err(denial.reason)
+            }
             Decision::Ask(_) => Err(Reason::Internal),
         };
         Self {
@@ -238,7 +207,7 @@ impl Passage {
     }
 
     fn words(&self) -> String {
-        permit(self.upstream.as_deref(), self.scope.map(Scope::name), self.target.as_deref())
+        permit_words(self.upstream.as_deref().unwrap_or(GATEWAY), self.scope, self.target.is_some())
     }
 
     /// Another scope reaches other data: the gateway's word for it where an account is named, the upstream's elsewhere.
@@ -247,7 +216,7 @@ impl Passage {
             return Vec::new();
         };
         let mut found = Vec::new();
-        for (kind, held) in [(Kind::Widened, holds(then, now)), (Kind::Narrowed, holds(now, then))] {
+        for (kind, held) in [(Kind::Widened, then.holds(now)), (Kind::Narrowed, now.holds(then))] {
             if !held {
                 found.push((kind, format!("scope {then}"), format!("scope {now}")));
             }
@@ -257,30 +226,9 @@ impl Passage {
 }
 
 fn passed(record: &Record) -> String {
-    permit(record.upstream.as_deref(), record.scope.as_deref(), record.target.as_deref())
-}
-
-/// The words of `diff`: without a target the scope is the upstream's to heed.
-fn permit(upstream: Option<&str>, scope: Option<&str>, target: Option<&str>) -> String {
-    let upstream = upstream.unwrap_or(GATEWAY);
-    match (scope, target) {
-        (Some(scope), None) => format!("permit ({upstream}, scope {scope})"),
-        (Some(_) | None, _) => format!("permit ({upstream})"),
-    }
+    let scope = record.scope.as_deref().and_then(Scope::parse);
+    permit_words(record.upstream.as_deref().unwrap_or(GATEWAY), scope, record.target.is_some())
 }
 
 /// Answers a login or a logout.
 const GATEWAY: &str = "the gateway";
-
-/// Whether whatever lies in the second scope lies in the first.
-const fn holds(wide: Scope, narrow: Scope) -> bool {
-    match (wide, narrow) {
-        (Scope::Any, _)
-        | (Scope::Subtree, Scope::Own | Scope::Below | Scope::Subtree)
-        | (Scope::Own, Scope::Own)
-        | (Scope::Below, Scope::Below) => true,
-        (Scope::Subtree, Scope::Any)
-        | (Scope::Own, Scope::Below | Scope::Subtree | Scope::Any)
-        | (Scope::Below, Scope::Own | Scope::Subtree | Scope::Any) => false,
-    }
-}

@@ -229,7 +229,8 @@ fn denied(facts: &Facts<'_>, name: &str, denial: &Denial) -> String {
     let more = match &denial.hint {
         Hint::None => detail(facts, name),
         Hint::Allow(methods) => Some(format!("it has {methods}")),
-        Hint::Header(name) => Some(name.to_string()),
+        // "no Authorization" names it already.
+        Hint::Header(name) => (!cause.ends_with(&**name)).then(|| name.to_string()),
         Hint::AppTypes(types) => Some(format!("it takes {}", types.join(", "))),
         Hint::RetryAfter(seconds) => Some(format!("another try may pass in {seconds} s")),
     };

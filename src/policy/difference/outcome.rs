@@ -11,7 +11,7 @@ use super::super::quota::{Charged, Quota, Stage};
 use super::super::rehearsal::{Call, Tree, rehearse};
 use super::super::route::{Destination, Realm, Route};
 use super::super::told::identity_headers;
-use super::{Kind, Side};
+use super::{Kind, Side, permit_words};
 use crate::reason::Reason;
 
 /// What becomes of a request.
@@ -45,10 +45,7 @@ impl Outcome<'_> {
     fn label(&self) -> String {
         match self {
             Outcome::Deny(reason) => reason.name().to_owned(),
-            Outcome::Permit(Passage { to, scope: Some(scope), target: None, .. }) => {
-                format!("permit ({to}, scope {scope})")
-            }
-            Outcome::Permit(Passage { to, .. }) => format!("permit ({to})"),
+            Outcome::Permit(passage) => permit_words(passage.to, passage.scope, passage.target.is_some()),
         }
     }
 }
@@ -118,7 +115,7 @@ pub(super) fn compare(old: &Outcome<'_>, new: &Outcome<'_>) -> Vec<(Kind, String
 fn passages(old: &Passage<'_>, new: &Passage<'_>) -> Vec<(Kind, String, String)> {
     let mut found = Vec::new();
     if let (Some(before), Some(after)) = (old.scope, new.scope) {
-        let kinds = [(Kind::Widened, holds(before, after)), (Kind::Narrowed, holds(after, before))];
+        let kinds = [(Kind::Widened, before.holds(after)), (Kind::Narrowed, after.holds(before))];
         for (kind, _) in kinds.into_iter().filter(|(_, held)| !held) {
             found.push((kind, format!("scope {before}"), format!("scope {after}")));
         }
@@ -153,15 +150,4 @@ fn passages(old: &Passage<'_>, new: &Passage<'_>) -> Vec<(Kind, String, String)>
         rerouted("with some identity headers".to_owned(), "with others".to_owned());
     }
     found
-}
-
-/// Whether all that `inner` reaches, `outer` reaches too.
-const fn holds(outer: Scope, inner: Scope) -> bool {
-    match (outer, inner) {
-        (Scope::Any, _) | (Scope::Subtree, Scope::Own | Scope::Below | Scope::Subtree) => true,
-        (Scope::Own, Scope::Own) | (Scope::Below, Scope::Below) => true,
-        (Scope::Subtree, Scope::Any)
-        | (Scope::Own, Scope::Below | Scope::Subtree | Scope::Any)
-        | (Scope::Below, Scope::Own | Scope::Subtree | Scope::Any) => false,
-    }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::super::facts::{Facts, RequestHead};
 use super::super::principal::{Account, is_id};
+use super::super::properties::Dice;
 use super::super::rehearsal::{Call, Tree, rehearse};
 use super::super::route::Route;
 use super::super::snapshot::Snapshot;
 use super::super::target;
 use super::outcome::{self, Outcome};
 use super::{Change, Difference, Kind, Matter, RouteChange, Side, compare};
-use random::{Dice, NAMES, call, policies, tree};
+use random::{NAMES, call, policies, tree};
 
 fn side<'s>(snapshot: &'s Snapshot, upstreams: &'s [String]) -> Side<'s> {
     Side { snapshot, upstreams }

@@ -8,6 +8,7 @@ use super::super::super::credential::{Scheme, Schemes};
 use super::super::super::decisions::route;
 use super::super::super::pattern::{Pattern, Segment};
 use super::super::super::principal::{Account, Lineage};
+use super::super::super::properties::Dice;
 use super::super::super::quota::{Limit, Per, Quota, QuotaIndex, Rate};
 use super::super::super::rehearsal::{Call, Tree};
 use super::super::super::route::{Destination, Location, Realm, Route, TargetRule, TargetSource, UpstreamIndex};
@@ -35,25 +36,9 @@ const NETWORKS: [&str; 4] = ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24", "2001:
 const CLIENTS: [&str; 5] = ["10.9.9.9", "10.1.2.3", "192.0.2.7", "2001:db8::1", "198.51.100.1"];
 const HEADERS: [&str; 4] = ["x-one", "x-two", "x-app-type", "authorization"];
 
-/// SplitMix64: small, and the same everywhere.
-pub(super) struct Dice(u64);
-
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
-        println!("seed {seed}");
-        Self(seed)
-    }
-
-    pub(super) fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((word ^ (word >> 31)) % sides as u64).unwrap()
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.roll(from.len())].clone()
+    fn draw<T: Clone>(&mut self, from: &[T]) -> T {
+        self.pick(from).clone()
     }
 
     fn one_in(&mut self, sides: usize) -> bool {
@@ -63,7 +48,7 @@ impl Dice {
     fn some<T: Clone + PartialEq>(&mut self, from: &[T]) -> Vec<T> {
         let mut some: Vec<T> = Vec::new();
         for _ in 0..1 + self.roll(2) {
-            let one = self.pick(from);
+            let one = self.draw(from);
             if !some.contains(&one) {
                 some.push(one);
             }
@@ -89,7 +74,7 @@ fn access(dice: &mut Dice) -> Access {
     let mut access = Access::default();
     for role in 0..4 {
         if !dice.one_in(3) {
-            access.allow(RoleIndex(role), dice.pick(&Scope::ALL));
+            access.allow(RoleIndex(role), dice.draw(&Scope::ALL));
         }
     }
     access
@@ -106,7 +91,7 @@ fn target(dice: &mut Dice, route: &Route) -> Option<TargetRule> {
         _ if fewest == 0 => return None,
         _ => TargetSource::Path(dice.roll(fewest)),
     };
-    Some(TargetRule { source, role: dice.one_in(4).then(|| dice.pick(&ROLES).into()) })
+    Some(TargetRule { source, role: dice.one_in(4).then(|| dice.draw(&ROLES).into()) })
 }
 
 fn edit(dice: &mut Dice, route: &mut Route) {
@@ -120,12 +105,12 @@ fn edit(dice: &mut Dice, route: &mut Route) {
         6 => route.app_types = Vec::new(),
         7 => route.target = target(dice, route),
         8 => route.destination = Destination::Upstream(UpstreamIndex(u16::try_from(dice.roll(2)).unwrap())),
-        9 => route.body_size = dice.pick(&[10, 100, 1000]),
+        9 => route.body_size = dice.draw(&[10, 100, 1000]),
         10 => route.strip_base = !route.strip_base,
         11 => route.forward_authorization = !route.forward_authorization,
         12 => {
             route.schemes =
-                dice.pick(&[(true, true), (true, false), (false, true)].map(|(basic, token)| Schemes { basic, token }))
+                dice.draw(&[(true, true), (true, false), (false, true)].map(|(basic, token)| Schemes { basic, token }))
         }
         _ => route.quotas = dice.some(&[QuotaIndex(0), QuotaIndex(1), QuotaIndex(2)]),
     }
@@ -137,7 +122,7 @@ fn edit(dice: &mut Dice, route: &mut Route) {
 
 fn random_route(dice: &mut Dice, place: usize) -> Route {
     let matches: Vec<String> =
-        (0..1 + dice.roll(2)).map(|_| format!("{} {}", dice.pick(&METHODS), dice.pick(&PATTERNS))).collect();
+        (0..1 + dice.roll(2)).map(|_| format!("{} {}", dice.draw(&METHODS), dice.draw(&PATTERNS))).collect();
     let matches: Vec<&str> = matches.iter().map(String::as_str).collect();
     let mut route = Route { access: access(dice), ..route(&format!("r{place}"), &matches) };
     route.target = target(dice, &route);
@@ -264,9 +249,9 @@ const IDS: [&str; 16] =
 
 /// The path of a route with ids for its parameters, or some path.
 fn path(dice: &mut Dice, set: &Snapshot, route: Option<(&Realm, &Route)>, own: &str) -> (String, String) {
-    let id = |dice: &mut Dice| if dice.one_in(3) { own.to_owned() } else { dice.pick(&IDS).to_owned() };
+    let id = |dice: &mut Dice| if dice.one_in(3) { own.to_owned() } else { dice.draw(&IDS).to_owned() };
     if let Some((realm, route)) = route {
-        let (method, pattern) = dice.pick(&route.matches);
+        let (method, pattern) = dice.draw(&route.matches);
         let mut path = realm.base.to_string();
         for segment in pattern.segments() {
             match segment {
@@ -278,14 +263,14 @@ fn path(dice: &mut Dice, set: &Snapshot, route: Option<(&Realm, &Route)>, own: &
         return (method.name().to_owned(), path);
     }
     let base = set.realms().first().map_or("", |realm| &*realm.base);
-    let mut path = dice.pick(&["/a", "/a/p", "/b", base]).to_owned();
+    let mut path = dice.draw(&["/a", "/a/p", "/b", base]).to_owned();
     for _ in 0..dice.roll(4) {
-        path.push_str(&format!("/{}", if dice.one_in(2) { dice.pick(&["p", "z", "q"]).to_owned() } else { id(dice) }));
+        path.push_str(&format!("/{}", if dice.one_in(2) { dice.draw(&["p", "z", "q"]).to_owned() } else { id(dice) }));
     }
     if path.is_empty() || dice.one_in(6) {
         path.push('/');
     }
-    (dice.pick(&["GET", "POST", "HEAD", "PUT", "DELETE"]).to_owned(), path)
+    (dice.draw(&["GET", "POST", "HEAD", "PUT", "DELETE"]).to_owned(), path)
 }
 
 /// A request that is likely to meet the rules of one of the sets.
@@ -294,9 +279,9 @@ pub(super) fn call(dice: &mut Dice, tree: &Tree, sets: [&Snapshot; 2]) -> Call {
     let realm = &set.realms()[dice.roll(set.realms().len())];
     let route =
         (!dice.one_in(5) && !realm.routes.is_empty()).then(|| (realm, &realm.routes[dice.roll(realm.routes.len())]));
-    let own = dice.pick(&IDS[..13]);
+    let own = dice.draw(&IDS[..13]);
     let (method, mut target) = path(dice, set, route, own);
-    let id = |dice: &mut Dice| if dice.one_in(3) { own } else { dice.pick(&IDS) };
+    let id = |dice: &mut Dice| if dice.one_in(3) { own } else { dice.draw(&IDS) };
     match dice.roll(6) {
         0 => target.push_str(&format!("?id={}&id={0}", id(dice))),
         1 => {}
@@ -315,17 +300,17 @@ pub(super) fn call(dice: &mut Dice, tree: &Tree, sets: [&Snapshot; 2]) -> Call {
     let types = route.map(|(_, route)| route.app_types.as_slice()).unwrap_or_default();
     let fitting = types.first().map_or("vc", |name| name);
     for _ in 0..[0, 1, 1, 1, 1, 1, 1, 2][dice.roll(8)] {
-        let other = dice.pick(&["vc", "wb", "xx", "yy"]);
+        let other = dice.draw(&["vc", "wb", "xx", "yy"]);
         add("x-app-type", if dice.one_in(3) { other } else { fitting });
     }
     if dice.one_in(4) {
-        add("content-length", dice.pick(&["5", "50", "500", "5000"]));
+        add("content-length", dice.draw(&["5", "50", "500", "5000"]));
     }
     if dice.one_in(20) {
-        add("connection", dice.pick(&["x-one", "x-two", "x-target", "x-app-type", "authorization"]));
+        add("connection", dice.draw(&["x-one", "x-two", "x-target", "x-app-type", "authorization"]));
     }
-    call.client = dice.pick(&CLIENTS).parse::<IpAddr>().unwrap();
-    call.scheme = Some(dice.pick(&[Scheme::Basic, Scheme::Token]));
+    call.client = dice.draw(&CLIENTS).parse::<IpAddr>().unwrap();
+    call.scheme = Some(dice.draw(&[Scheme::Basic, Scheme::Token]));
     if !dice.one_in(8) {
         call.caller = tree.account(own).cloned();
         call.headers.push(("authorization".to_owned(), "Token t".to_owned()));
