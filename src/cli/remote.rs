@@ -326,7 +326,7 @@ mod tests {
             }
             said
         });
-        let typed = Typed::parse_from(["portcullis", "--admin", &url, "-c", "/nowhere/gateway.toml"]);
+        let typed = Typed::parse_from(["portcullis", "--admin", &url]);
         let stop = Remote::new(&typed.remote, PATIENCE).unwrap().read("/sessions", None).unwrap_err();
         assert_eq!(stop.message, format!("{url} is not the admin listener of a portcullis"));
         assert!(talker.join().unwrap() > LONGEST_ANSWER, "it had not said too much yet");
