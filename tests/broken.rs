@@ -257,8 +257,8 @@ const NOT_PROVOKED: &[(&str, &str)] = &[
     ("name the file with `-c`, or start in its folder", "each case has a gateway.toml"),
 ];
 
-/// Files that find nothing themselves, or whose texts are another library's.
-const SILENT: &[&str] = &["schema.rs", "set.rs", "settings.rs", "watched.rs", "wording.rs"];
+/// Files that find nothing themselves or at a reload only, or whose texts are another library's.
+const SILENT: &[&str] = &["cold.rs", "schema.rs", "set.rs", "settings.rs", "watched.rs", "wording.rs"];
 
 /// Where findings are made.
 const MAKERS: &[&str] = &["src/config", "src/directory/reading.rs", "src/directory/phc.rs", "src/policy/pattern.rs"];

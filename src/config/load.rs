@@ -34,6 +34,8 @@ pub struct Config {
     pub candidate: Option<Candidate>,
     /// The files that were read, `gateway.toml` first.
     pub files: Vec<String>,
+    /// `gateway.toml` itself, for what is said of its keys later on.
+    pub source: Arc<Source>,
 }
 
 /// A second set of policies, judged beside the first without effect.
@@ -148,7 +150,7 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
     });
     let PolicySet { snapshot, trees, tests, .. } = set;
     let files = loading.files.clone();
-    Some(Config { settings: gateway.settings, snapshot, trees, tests, candidate, files })
+    Some(Config { settings: gateway.settings, snapshot, trees, tests, candidate, files, source })
 }
 
 /// The policies of one list of files.
