@@ -34,6 +34,8 @@ pub struct Config {
     pub candidate: Option<Candidate>,
     /// The files that were read, `gateway.toml` first.
     pub files: Vec<String>,
+    /// Of these, the policies in effect.
+    pub include: Vec<String>,
     /// `gateway.toml` itself, for what is said of its keys later on.
     pub source: Arc<Source>,
 }
@@ -45,6 +47,8 @@ pub struct Candidate {
     pub snapshot: Arc<Snapshot>,
     /// The share of disagreements that is logged, 0 to 1.
     pub sample: f64,
+    /// The files that it was read from.
+    pub files: Vec<String>,
 }
 
 /// Where files come from: the disk, or what is built into `demo`.
@@ -135,22 +139,22 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
         limits: &gateway.settings.limits,
     };
     let set = read_set(&source, &gateway.policies.include, &around, hash.clone(), files, faults);
-    loading.files.extend(set.names);
+    loading.files.extend(set.names.iter().cloned());
     let candidate = (!gateway.policies.candidate.is_empty()).then(|| {
         // A file may stand in both lists, and what is wrong with it was told then.
         let mut found = Faults::default();
         let candidate = read_set(&source, &gateway.policies.candidate, &around, hash, files, &mut found);
         faults.append_new(found);
-        for name in candidate.names {
-            if !loading.files.contains(&name) {
-                loading.files.push(name);
+        for name in &candidate.names {
+            if !loading.files.contains(name) {
+                loading.files.push(name.clone());
             }
         }
-        Candidate { snapshot: candidate.snapshot, sample: gateway.policies.sample }
+        Candidate { snapshot: candidate.snapshot, sample: gateway.policies.sample, files: candidate.names }
     });
-    let PolicySet { snapshot, trees, tests, .. } = set;
+    let PolicySet { snapshot, trees, tests, names: include } = set;
     let files = loading.files.clone();
-    Some(Config { settings: gateway.settings, snapshot, trees, tests, candidate, files, source })
+    Some(Config { settings: gateway.settings, snapshot, trees, tests, candidate, files, include, source })
 }
 
 /// The policies of one list of files.
