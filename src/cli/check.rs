@@ -104,6 +104,12 @@ fn text(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
+/// A name may have dots, which part tables where no quotes are.
+fn key(name: &str) -> String {
+    let is_bare = name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-".contains(letter));
+    if is_bare { name.to_owned() } else { text(name) }
+}
+
 fn texts<T: ToString>(all: &[T]) -> String {
     all.iter().map(|one| text(&one.to_string())).collect::<Vec<_>>().join(", ")
 }
@@ -189,8 +195,7 @@ fn print_upstreams(upstreams: &[Upstream], out: &mut dyn Write) -> std::io::Resu
         writeln!(
             out,
             "\n[upstreams.{}]\nservers = [{}]\nretries = {}",
-            // A name may have dots, which part tables where no quotes are.
-            text(&upstream.name),
+            key(&upstream.name),
             servers.join(", "),
             upstream.retries
         )?;

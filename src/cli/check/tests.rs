@@ -53,6 +53,8 @@ within = "1d"
 servers = ["h:1", { address = "[::1]:2", weight = 3 }]
 timeouts = { connect = "2s", read = "3s", write = "4s", idle = "5s" }
 retries = 2
+[upstreams.plain-1]
+servers = ["h:1"]
 [policies]
 include = ["p.toml"]
 candidate = ["p.toml", "q.toml"]
@@ -141,6 +143,8 @@ fn what_is_printed_reads_as_the_same_settings() {
             "header_timeout = \"2m\"",
             "body_timeout = \"1h\"",
             "ttl = \"1d\"",
+            "[upstreams.\"a.b~c\"]",
+            "[upstreams.plain-1]",
         ],
     );
 }
