@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::cli::args::{DemoArgs, DemoDirectory};
 use crate::cli::{Stop, report};
 use crate::config::diag::{Faults, Source};
-use crate::config::load::{Files, load};
+use crate::config::load::{Files, Unread, load};
 use crate::directory::edit::{AccountFile, Issued, NewAccount, NewCredential};
 use crate::directory::reading;
 use crate::directory::records::Vocabulary;
@@ -46,12 +46,12 @@ struct BuiltIn {
 }
 
 impl Files for BuiltIn {
-    fn read(&self, path: &Path) -> Result<String, String> {
+    fn read(&self, path: &Path) -> Result<String, Unread> {
         match path.to_str() {
             Some("demo.toml") => Ok(self.gateway.clone()),
             Some("policies/ucaas.toml") => Ok(include_str!("../policies/ucaas.toml").to_owned()),
             Some("policies/cpaas.toml") => Ok(include_str!("../policies/cpaas.toml").to_owned()),
-            _ => Err("not built in".to_owned()),
+            _ => Err("not built in".to_owned().into()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The house rules of the sources: floors, doors, file sizes, headers.
 //!
-//! It reads `src` as text, so it also holds for code that is compiled out. The floors are those of the
-//! table in `src/lib.rs`.
+//! It reads `src` as text, so it also holds for code that is compiled out; sizes and headers hold for tests, benches and
+//! examples as well. The floors are those of the table in `src/lib.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
 
@@ -72,7 +72,21 @@ fn floor(module: &str) -> Option<u8> {
 
 fn sources() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut open = vec![root.clone()];
+    let files: Vec<_> = below(&root).into_iter().map(|path| source(&root, &path)).collect();
+    assert!(files.len() > 40, "only {} files were read", files.len());
+    files
+}
+
+fn source(root: &Path, path: &Path) -> SourceFile {
+    let inside = path.strip_prefix(root).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+    let module = first.trim_end_matches(".rs").to_owned();
+    SourceFile { path: inside.to_owned(), module, text: fs::read_to_string(path).unwrap() }
+}
+
+/// The Rust files of a folder and of those in it.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut open = vec![folder.to_owned()];
     let mut files = Vec::new();
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -80,15 +94,10 @@ fn sources() -> Vec<SourceFile> {
             if path.is_dir() {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let inside = path.strip_prefix(&root).unwrap();
-                let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
-                let module = first.trim_end_matches(".rs").to_owned();
-                let text = fs::read_to_string(&path).unwrap();
-                files.push(SourceFile { path: inside.to_owned(), module, text });
+                files.push(path);
             }
         }
     }
-    assert!(files.len() > 40, "only {} files were read", files.len());
     files
 }
 
@@ -172,10 +181,15 @@ fn nothing_is_imported_by_glob_or_exported_from_the_root() {
 
 #[test]
 fn files_are_short_and_say_what_they_are() {
-    for file in sources() {
-        let lines = file.text.lines().count();
-        assert!(lines <= LONGEST_FILE, "{} has {lines} lines", file.path.display());
-        assert!(file.text.starts_with("//! "), "{} does not say what it is", file.path.display());
+    for folder in ["src", "tests", "benches", "deploy"] {
+        let files = below(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+        assert!(!files.is_empty(), "no file of {folder} was read");
+        for path in files {
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().count();
+            assert!(lines <= LONGEST_FILE, "{} has {lines} lines", path.display());
+            assert!(text.starts_with("//! "), "{} does not say what it is", path.display());
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use portcullis::config::load::Files;
+use portcullis::config::load::{Files, Unread};
 
 /// Requests over the shipped policies, by [`Kind`]; `#` becomes a number.
 pub(crate) fn shipped_requests() -> [Vec<String>; 4] {
@@ -92,13 +92,13 @@ fn requests(kinds: [&[&str]; 4]) -> [Vec<String>; 4] {
 pub(crate) struct Generated;
 
 impl Files for Generated {
-    fn read(&self, path: &Path) -> Result<String, String> {
+    fn read(&self, path: &Path) -> Result<String, Unread> {
         match path.to_str() {
             Some("gateway.toml") => Ok("[upstreams.provisioning]\nservers = [\"127.0.0.1:9\"]\n\
                  [policies]\ninclude = [\"large.toml\"]\n"
                 .to_owned()),
             Some("large.toml") => Ok(policy()),
-            _ => Err("not generated".to_owned()),
+            _ => Err("not generated".to_owned().into()),
         }
     }
 }

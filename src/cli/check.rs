@@ -5,9 +5,12 @@ use std::io::Write;
 use super::args::{CheckArgs, Format};
 use super::report::{Loaded, count, read_all, summary, write_json, write_text};
 use super::{Done, Exit};
+use crate::config::load::{Candidate, Config};
 use crate::config::secret::Secret;
-use crate::config::settings::{Directory, DirectorySource, Limits, Server, Settings, TlsFiles, Upstream};
-use crate::config::value::Period;
+use crate::config::settings::{
+    Directory, DirectorySource, Limits, RANDOM_KEY, Server, Settings, TlsFiles, Token, Upstream,
+};
+use crate::config::value::{Period, Size};
 use crate::policy::snapshot::Snapshot;
 
 /// Runs the verb.
@@ -31,7 +34,7 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Done {
         return Ok(Exit::Faults);
     };
     if args.print {
-        print_settings(&config.settings, out)?;
+        print_settings(&config, out)?;
         print_quotas(&config.snapshot, out)?;
     } else if args.format == Format::Text {
         let routes: usize = config.snapshot.realms().iter().map(|realm| realm.routes.len()).sum();
@@ -52,15 +55,13 @@ pub fn run(args: &CheckArgs, out: &mut dyn Write) -> Done {
     Ok(Exit::Ok)
 }
 
-/// In the order and with the names of gateway.toml, as TOML; a secret is shown as its presence.
-fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<()> {
-    let Settings { server, limits, token, store, directory, lockout, upstreams, reasons } = settings;
+/// In the order and with the names of gateway.toml, as TOML that can be read again; a secret is shown as its presence.
+fn print_settings(config: &Config, out: &mut dyn Write) -> std::io::Result<()> {
+    let Settings { server, limits, token, store, directory, lockout, upstreams, reasons } = &config.settings;
     print_server(server, limits, out)?;
-    writeln!(out, "\n[token]\nissuer = {:?}\nttl = \"{}\"", token.issuer, Period(token.ttl))?;
-    writeln!(out, "keys = [{}]\ncache = {}\nstale = \"{}\"", keys(&token.keys), token.cache, Period(token.stale))?;
-    writeln!(out, "sessions_per_account = {}\n", token.sessions_per_account)?;
-    writeln!(out, "[store]\nurl = {:?}\nbudget = \"{}\"", store.shown_url(), Period(store.budget))?;
-    writeln!(out, "prefix = {:?}\nreplicas = {}", store.prefix, store.replicas)?;
+    print_token(token, out)?;
+    writeln!(out, "\n[store]\nurl = {}\nbudget = \"{}\"", text(&store.shown_url()), Period(store.budget))?;
+    writeln!(out, "prefix = {}\nreplicas = {}", text(&store.prefix), store.replicas)?;
     if let Some(tls) = &store.tls {
         let files = tls_files(tls, ["ca", "certificate", "key"]);
         writeln!(out, "tls = {{ {} }}", files.join(", "))?;
@@ -69,6 +70,10 @@ fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<(
     writeln!(out, "\n[lockout]\nattempts = {}", lockout.attempts)?;
     writeln!(out, "network_attempts = {}\nwithin = \"{}\"", lockout.network_attempts, Period(lockout.within))?;
     print_upstreams(upstreams, out)?;
+    writeln!(out, "\n[policies]\ninclude = [{}]", texts(&config.include))?;
+    if let Some(Candidate { sample, files, .. }) = &config.candidate {
+        writeln!(out, "candidate = [{}]\nsample = {sample:?}", texts(files))?;
+    }
     for (reason, change) in reasons {
         writeln!(out, "\n[reasons.{reason}]")?;
         if let Some(status) = change.status {
@@ -76,11 +81,37 @@ fn print_settings(settings: &Settings, out: &mut dyn Write) -> std::io::Result<(
         }
         for (name, value) in [("result", &change.result), ("msg", &change.msg), ("desc", &change.desc)] {
             if let Some(value) = value {
-                writeln!(out, "{name} = {value:?}")?;
+                writeln!(out, "{name} = {}", text(value))?;
             }
         }
     }
     Ok(())
+}
+
+fn print_token(token: &Token, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "\n[token]\nissuer = {}\nttl = \"{}\"", text(&token.issuer), Period(token.ttl))?;
+    if token.keys.iter().any(|(id, _)| id.starts_with(RANDOM_KEY)) {
+        writeln!(out, "# keys: none is named, so each start makes one")?;
+    } else {
+        writeln!(out, "keys = [{}]", keys(&token.keys))?;
+    }
+    writeln!(out, "cache = {}\nstale = \"{}\"", token.cache, Period(token.stale))?;
+    writeln!(out, "sessions_per_account = {}", token.sessions_per_account)
+}
+
+/// A text as TOML has it.
+fn text(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// A name may have dots, which part tables where no quotes are.
+fn key(name: &str) -> String {
+    let is_bare = name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-".contains(letter));
+    if is_bare { name.to_owned() } else { text(name) }
+}
+
+fn texts<T: ToString>(all: &[T]) -> String {
+    all.iter().map(|one| text(&one.to_string())).collect::<Vec<_>>().join(", ")
 }
 
 /// As comments: they stand in the policies, not in gateway.toml. A burst that was left out is written out.
@@ -97,16 +128,14 @@ fn print_quotas(snapshot: &Snapshot, out: &mut dyn Write) -> std::io::Result<()>
 }
 
 fn print_server(server: &Server, limits: &Limits, out: &mut dyn Write) -> std::io::Result<()> {
-    let listen: Vec<String> = server.listen.iter().map(ToString::to_string).collect();
-    let trusted: Vec<String> = server.trusted_proxies.iter().map(ToString::to_string).collect();
     let access_log = server.access_log.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string());
-    writeln!(out, "[server]\nlisten = {listen:?}\nadmin = \"{}\"", server.admin)?;
+    writeln!(out, "[server]\nlisten = [{}]\nadmin = \"{}\"", texts(&server.listen), server.admin)?;
     if server.admin_token.is_some() {
         writeln!(out, "admin_token = {REDACTED}")?;
     }
-    writeln!(out, "threads = {}\ntrusted_proxies = {trusted:?}", server.threads)?;
+    writeln!(out, "threads = {}\ntrusted_proxies = [{}]", server.threads, texts(&server.trusted_proxies))?;
     writeln!(out, "drain = \"{}\"\npre_drain = \"{}\"", Period(server.drain), Period(server.pre_drain))?;
-    writeln!(out, "access_log = {access_log:?}\nlog = {:?}\n\n[server.limits]", server.log)?;
+    writeln!(out, "access_log = {}\nlog = {}\n\n[server.limits]", text(&access_log), text(&server.log))?;
     for (name, period) in [
         ("header_timeout", limits.header_timeout),
         ("body_timeout", limits.body_timeout),
@@ -114,8 +143,9 @@ fn print_server(server: &Server, limits: &Limits, out: &mut dyn Write) -> std::i
     ] {
         writeln!(out, "{name} = \"{}\"", Period(period))?;
     }
-    writeln!(out, "head_size = \"{}B\"\nhead_lines = {}", limits.head_size, limits.head_lines)?;
-    writeln!(out, "target_size = \"{}B\"\nbody_size = \"{}B\"", limits.target_size, limits.body_size)
+    let [head, target] = [limits.head_size, limits.target_size].map(|size| Size(size as u64));
+    writeln!(out, "head_size = \"{head}\"\nhead_lines = {}", limits.head_lines)?;
+    writeln!(out, "target_size = \"{target}\"\nbody_size = \"{}\"", Size(limits.body_size))
 }
 
 fn print_directory(directory: &Directory, out: &mut dyn Write) -> std::io::Result<()> {
@@ -124,7 +154,7 @@ fn print_directory(directory: &Directory, out: &mut dyn Write) -> std::io::Resul
         DirectorySource::Redis => "redis:".to_owned(),
         DirectorySource::Https(calls) => calls.url.clone(),
     };
-    writeln!(out, "\n[directory]\nurl = {url:?}")?;
+    writeln!(out, "\n[directory]\nurl = {}", text(&url))?;
     if let DirectorySource::Https(calls) = &directory.source {
         if calls.token.is_some() {
             writeln!(out, "token = {REDACTED}")?;
@@ -140,7 +170,7 @@ fn print_directory(directory: &Directory, out: &mut dyn Write) -> std::io::Resul
 }
 
 fn keys(keys: &[(String, Secret)]) -> String {
-    let shown = |(id, _): &(String, Secret)| format!("{{ id = {id:?}, secret = {REDACTED} }}");
+    let shown = |(id, _): &(String, Secret)| format!("{{ id = {}, secret = {REDACTED} }}", text(id));
     keys.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
@@ -160,12 +190,12 @@ fn print_upstreams(upstreams: &[Upstream], out: &mut dyn Write) -> std::io::Resu
         let servers: Vec<String> = upstream
             .servers
             .iter()
-            .map(|server| format!("{{ address = {:?}, weight = {} }}", server.address, server.weight))
+            .map(|server| format!("{{ address = {}, weight = {} }}", text(&server.address), server.weight))
             .collect();
         writeln!(
             out,
             "\n[upstreams.{}]\nservers = [{}]\nretries = {}",
-            upstream.name,
+            key(&upstream.name),
             servers.join(", "),
             upstream.retries
         )?;
@@ -178,3 +208,6 @@ fn print_upstreams(upstreams: &[Upstream], out: &mut dyn Write) -> std::io::Resu
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

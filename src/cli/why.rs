@@ -14,6 +14,7 @@ use super::log_record::retold::{Gap, Judges, Retold, retell};
 use super::log_record::{Ended, Lines, Record};
 use super::verdict::{Fields, Wanted, plain, write_text, write_words};
 use super::{Done, Exit, Stop};
+use crate::policy::credential::Scheme;
 use crate::policy::rehearsal::Call;
 use crate::reason::Reason;
 
@@ -109,7 +110,7 @@ fn answer(args: &WhyArgs, files: &Files, record: &Record) -> Result<Answer, Stop
     let verdict = match &args.judged.live {
         Some(url) => {
             notes.extend(untold(record));
-            ask(&args.judged, url, &wanted(record, &call))?
+            ask_live(args, url, &wanted(record, &call), record, &mut notes)?
         }
         None => {
             if record.reason == Some(Reason::QuotaExceeded) {
@@ -163,6 +164,28 @@ fn untold(record: &Record) -> Option<String> {
     Some(format!("a running gateway judges by what it knows now, and cannot be told {what}"))
 }
 
+/// Asks a running gateway, which knows of an API id what else it may do; of a session's id it is told nothing. An API id that it
+/// cannot be asked about any more leaves the account.
+fn ask_live(
+    args: &WhyArgs,
+    url: &str,
+    wanted: &Wanted,
+    record: &Record,
+    notes: &mut Vec<String>,
+) -> Result<Verdict, Stop> {
+    let id = record.credential.as_deref().filter(|_| record.scheme.as_deref() == Some(Scheme::Basic.name()));
+    let Some(id) = id else { return ask(&args.judged, url, wanted) };
+    let by_credential = Wanted { caller: format!("credential:{id}"), scheme: None, ..wanted.clone() };
+    match ask(&args.judged, url, &by_credential) {
+        Err(stop) if stop.exit == Exit::Usage => {
+            let verdict = ask(&args.judged, url, wanted)?;
+            notes.push(format!("judged by the account, as if with a good credential, since {}", stop.message));
+            Ok(verdict)
+        }
+        outcome => outcome,
+    }
+}
+
 /// The request as a running gateway is asked about it.
 fn wanted(record: &Record, call: &Call) -> Wanted {
     let caller = match (&record.role, &record.account) {
@@ -197,7 +220,7 @@ fn differs(record: &Record, gaps: &[Gap], revision: &str) -> String {
         why.push("what the line was refused for is no rule of the policies".to_owned());
     }
     if why.is_empty() {
-        why.push("accounts may have changed since".to_owned());
+        why.push("accounts or credentials may have changed since".to_owned());
     }
     format!("THIS IS NOT WHAT THE LINE SAYS: {}", why.join("; "))
 }

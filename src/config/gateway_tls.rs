@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::diag::Faults;
 use super::gateway_file::Reader;
-use super::plain_file::{LONGEST_FILE, read_bytes};
+use super::plain_file::{LONGEST_FILE, read_bytes, remedy};
 use super::secret::Secret;
 use super::settings::TlsFiles;
 
@@ -64,7 +64,8 @@ impl Reader<'_> {
         let read = read_bytes(&whole, LONGEST_FILE);
         read.map_err(|error| {
             let message = format!("cannot read `{}`: {error}", whole.display());
-            faults.fault(self.source, path.span(), message, "check path and permissions");
+            let hint = remedy(&error).unwrap_or("check path and permissions");
+            faults.fault(self.source, path.span(), message, hint);
         })
         .ok()
     }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::compile::{Surroundings, compile};
 use super::diag::{Faults, Source};
 use super::gateway_file;
-use super::plain_file::{LONGEST_FILE, read_text};
+use super::plain_file::{LONGEST_FILE, read_text, remedy};
 use super::policy_file::PolicyTest;
 use super::realms::{self, Compiled};
 use super::settings::{Settings, beside};
@@ -34,6 +34,10 @@ pub struct Config {
     pub candidate: Option<Candidate>,
     /// The files that were read, `gateway.toml` first.
     pub files: Vec<String>,
+    /// Of these, the policies in effect.
+    pub include: Vec<String>,
+    /// `gateway.toml` itself, for what is said of its keys later on.
+    pub source: Arc<Source>,
 }
 
 /// A second set of policies, judged beside the first without effect.
@@ -43,6 +47,8 @@ pub struct Candidate {
     pub snapshot: Arc<Snapshot>,
     /// The share of disagreements that is logged, 0 to 1.
     pub sample: f64,
+    /// The files that it was read from.
+    pub files: Vec<String>,
 }
 
 /// Where files come from: the disk, or what is built into `demo`.
@@ -51,7 +57,7 @@ pub trait Files {
     ///
     /// # Errors
     /// Why it cannot be read.
-    fn read(&self, path: &Path) -> Result<String, String>;
+    fn read(&self, path: &Path) -> Result<String, Unread>;
 
     /// Told of each secret and certificate before it is read; these are read from the disk, whatever the source.
     fn about_to_read(&self, _path: &Path) {}
@@ -62,6 +68,27 @@ pub trait Files {
     }
 }
 
+/// Why a file has no text for us.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct Unread {
+    cause: String,
+    /// Where the cause tells what to do; otherwise the path may be wrong.
+    remedy: Option<&'static str>,
+}
+
+impl From<std::io::Error> for Unread {
+    fn from(error: std::io::Error) -> Self {
+        Self { cause: error.to_string(), remedy: remedy(&error) }
+    }
+}
+
+impl From<String> for Unread {
+    fn from(cause: String) -> Self {
+        Self { cause, remedy: None }
+    }
+}
+
 /// The disk.
 pub struct Disk {
     /// Whether secrets are read too.
@@ -69,8 +96,8 @@ pub struct Disk {
 }
 
 impl Files for Disk {
-    fn read(&self, path: &Path) -> Result<String, String> {
-        read_text(path, LONGEST_FILE).map_err(|error| error.to_string())
+    fn read(&self, path: &Path) -> Result<String, Unread> {
+        Ok(read_text(path, LONGEST_FILE)?)
     }
 
     fn reads_secrets(&self) -> bool {
@@ -112,11 +139,9 @@ pub fn load(path: &Path, files: &dyn Files) -> Loading {
 
 fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Config> {
     let faults = &mut loading.faults;
-    let text = files.read(path).map_err(|error| {
-        faults.without_place(
-            format!("cannot read `{}`: {error}", path.display()),
-            "name the file with `-c`, or start in its folder",
-        );
+    let text = files.read(path).map_err(|Unread { cause, remedy }| {
+        let hint = remedy.unwrap_or("name the file with `-c`, or start in its folder");
+        faults.without_place(format!("cannot read `{}`: {cause}", path.display()), hint);
     });
     let source = Arc::new(Source { name: path.display().to_string(), text: without_mark(text.ok()?) });
     loading.files.push(source.name.clone());
@@ -133,22 +158,22 @@ fn load_into(path: &Path, files: &dyn Files, loading: &mut Loading) -> Option<Co
         limits: &gateway.settings.limits,
     };
     let set = read_set(&source, &gateway.policies.include, &around, hash.clone(), files, faults);
-    loading.files.extend(set.names);
+    loading.files.extend(set.names.iter().cloned());
     let candidate = (!gateway.policies.candidate.is_empty()).then(|| {
         // A file may stand in both lists, and what is wrong with it was told then.
         let mut found = Faults::default();
         let candidate = read_set(&source, &gateway.policies.candidate, &around, hash, files, &mut found);
         faults.append_new(found);
-        for name in candidate.names {
-            if !loading.files.contains(&name) {
-                loading.files.push(name);
+        for name in &candidate.names {
+            if !loading.files.contains(name) {
+                loading.files.push(name.clone());
             }
         }
-        Candidate { snapshot: candidate.snapshot, sample: gateway.policies.sample }
+        Candidate { snapshot: candidate.snapshot, sample: gateway.policies.sample, files: candidate.names }
     });
-    let PolicySet { snapshot, trees, tests, .. } = set;
+    let PolicySet { snapshot, trees, tests, names: include } = set;
     let files = loading.files.clone();
-    Some(Config { settings: gateway.settings, snapshot, trees, tests, candidate, files })
+    Some(Config { settings: gateway.settings, snapshot, trees, tests, candidate, files, include, source })
 }
 
 /// The policies of one list of files.
@@ -213,9 +238,9 @@ fn policy_source(
     }
     match files.read(&path) {
         Ok(text) => Some(Arc::new(Source { name: path.display().to_string(), text: without_mark(text) })),
-        Err(error) => {
-            let message = format!("cannot read `{}`: {error}", path.display());
-            faults.fault(gateway, include.span(), message, "paths are relative to this file");
+        Err(Unread { cause, remedy }) => {
+            let message = format!("cannot read `{}`: {cause}", path.display());
+            faults.fault(gateway, include.span(), message, remedy.unwrap_or("paths are relative to this file"));
             None
         }
     }

@@ -4,6 +4,7 @@
 //! settings, a policy snapshot and its tests. Raw types end here; nothing behind this module sees TOML.
 
 pub mod block;
+pub mod cold;
 mod compile;
 mod compile_charges;
 mod compile_fields;

@@ -49,6 +49,20 @@ pub fn read_text(path: &Path, longest: u64) -> Result<String> {
     })
 }
 
+/// What puts it right, where the kind of error tells; of a file that is not there, only who named it can say.
+#[must_use]
+pub fn remedy(error: &Error) -> Option<&'static str> {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the standard library's kinds, which grow")]
+    match error.kind() {
+        ErrorKind::IsADirectory => Some("name a file in it"),
+        ErrorKind::InvalidInput => Some("name a regular file"),
+        ErrorKind::InvalidData => Some("save it as UTF-8"),
+        ErrorKind::FileTooLarge => Some("see whether it is the right file"),
+        ErrorKind::PermissionDenied => Some("let the user read it who runs the gateway"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
@@ -84,5 +98,19 @@ mod tests {
         assert!(complaint(&at("loop")).contains("symbolic link"), "{}", complaint(&at("loop")));
         assert!(complaint(&at("gone")).contains("No such file"));
         assert_eq!(read_text(&at("whole"), 1 << 20).unwrap().len(), 1 << 20);
+    }
+
+    #[test]
+    fn a_remedy_is_of_the_kind_of_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = folder.path().join("long");
+        std::fs::write(&long, vec![b'x'; 9]).unwrap();
+        assert_eq!(remedy(&read_bytes(&long, 8).unwrap_err()), Some("see whether it is the right file"));
+        assert_eq!(remedy(&read_bytes(folder.path(), 8).unwrap_err()), Some("name a file in it"));
+        assert_eq!(remedy(&read_bytes(Path::new("/dev/zero"), 8).unwrap_err()), Some("name a regular file"));
+        let closed = Error::from(ErrorKind::PermissionDenied);
+        assert_eq!(remedy(&closed), Some("let the user read it who runs the gateway"));
+        let gone = read_bytes(&folder.path().join("gone"), 8).unwrap_err();
+        assert_eq!(remedy(&gone), None, "where else it may be is for whoever named it");
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::plain_file::{LONGEST_FILE, read_bytes};
+use super::plain_file::{LONGEST_FILE, read_bytes, remedy};
 use super::value::SecretSource;
 
 /// The bytes of a secret. They leave it only through [`Secret::reveal`].
@@ -35,7 +35,7 @@ impl Secret {
                 read_bytes(&path, LONGEST_FILE).map(|bytes| Self(bytes.into())).map_err(|error| {
                     (
                         format!("cannot read the secret in `{}`: {error}", path.display()),
-                        "check path and permissions".to_owned(),
+                        remedy(&error).unwrap_or("check path and permissions").to_owned(),
                     )
                 })
             }

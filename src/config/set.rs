@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use super::diag::Faults;
-use super::load::{Config, Files, load};
+use super::load::{Config, Files, Unread, load};
 use crate::policy::principal::is_id;
 use crate::policy::snapshot::Snapshot;
 
@@ -134,7 +134,7 @@ struct Beside<'f> {
 }
 
 impl Files for Beside<'_> {
-    fn read(&self, path: &Path) -> Result<String, String> {
+    fn read(&self, path: &Path) -> Result<String, Unread> {
         if path == self.settings { Ok(self.text.clone()) } else { self.files.read(path) }
     }
 
@@ -146,7 +146,7 @@ impl Files for Beside<'_> {
 struct OnDisk;
 
 impl Files for OnDisk {
-    fn read(&self, path: &Path) -> Result<String, String> {
+    fn read(&self, path: &Path) -> Result<String, Unread> {
         super::load::Disk { secrets: false }.read(path)
     }
 
@@ -199,9 +199,9 @@ impl Tree {
 }
 
 impl Files for Tree {
-    fn read(&self, path: &Path) -> Result<String, String> {
+    fn read(&self, path: &Path) -> Result<String, Unread> {
         let object = self.object(path)?;
-        git(&self.folder, &["cat-file", "blob", &object]).map_err(|error| error.to_string())?
+        Ok(git(&self.folder, &["cat-file", "blob", &object]).map_err(|error| error.to_string())??)
     }
 
     fn reads_secrets(&self) -> bool {

@@ -228,7 +228,7 @@ pub enum DirectorySource {
 
 impl DirectorySource {
     /// Whether both are the same directory, with whatever secrets it is asked.
-    fn is_same_place(&self, other: &Self) -> bool {
+    pub(super) fn is_same_place(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Https(own), Self::Https(theirs)) => own.url == theirs.url,
             (Self::File(_) | Self::Redis | Self::Https(_), _) => self == other,
@@ -322,42 +322,4 @@ pub fn is_loopback(address: &SocketAddr) -> bool {
 #[must_use]
 pub fn beside(file: &str, path: &str) -> PathBuf {
     Path::new(file).parent().unwrap_or(Path::new("")).join(path)
-}
-
-/// The first key that differs and only a restart can change; `None` when a reload may take `new` over.
-///
-/// Hot, and so never named: `token.keys`, `directory.peppers`, token and certificates of the directory's calls,
-/// `server.admin_token`, `[lockout]`, `[upstreams]`, `[reasons]`, and what is no part of the settings, policies and accounts.
-#[must_use]
-pub fn cold_difference(old: &Settings, new: &Settings) -> Option<&'static str> {
-    let server = |settings: &Settings| Server { admin_token: None, ..settings.server.clone() };
-    let [old_server, new_server] = [server(old), server(new)];
-    let differences = [
-        ("server.listen", old_server.listen != new_server.listen),
-        ("server.admin", old_server.admin != new_server.admin),
-        ("server.threads", old_server.threads != new_server.threads),
-        ("server.trusted_proxies", old_server.trusted_proxies != new_server.trusted_proxies),
-        ("server.drain", old_server.drain != new_server.drain),
-        ("server.pre_drain", old_server.pre_drain != new_server.pre_drain),
-        ("server.access_log", old_server.access_log != new_server.access_log),
-        ("server.log", old_server.log != new_server.log),
-        ("a key of [server]", old_server != new_server),
-        ("[server.limits]", old.limits != new.limits),
-        ("token.issuer", old.token.issuer != new.token.issuer),
-        ("token.ttl", old.token.ttl != new.token.ttl),
-        ("token.cache", old.token.cache != new.token.cache),
-        ("token.stale", old.token.stale != new.token.stale),
-        ("token.sessions_per_account", old.token.sessions_per_account != new.token.sessions_per_account),
-        ("store.url", old.store.redis != new.store.redis),
-        ("store.tls, whose reload is not built yet", old.store.tls != new.store.tls),
-        ("store.replicas", old.store.replicas != new.store.replicas),
-        ("store.budget", old.store.budget != new.store.budget),
-        ("store.prefix", old.store.prefix != new.store.prefix),
-        ("directory.url", !old.directory.source.is_same_place(&new.directory.source)),
-        ("directory.budget", old.directory.budget != new.directory.budget),
-        ("directory.cache", old.directory.cache != new.directory.cache),
-        ("directory.cache_entries", old.directory.cache_entries != new.directory.cache_entries),
-        ("directory.negative", old.directory.negative != new.directory.negative),
-    ];
-    differences.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
 }

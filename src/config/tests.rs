@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::diag::Severity;
-use super::load::{Files, Loading, load};
+use super::load::{Files, Loading, Unread, load};
 
 mod quotas;
 mod quotas_compiled;
@@ -17,8 +17,8 @@ mod whole;
 struct InMemory(HashMap<&'static str, String>);
 
 impl Files for InMemory {
-    fn read(&self, path: &Path) -> Result<String, String> {
-        self.0.get(path.to_str().unwrap()).cloned().ok_or_else(|| "no such file".to_owned())
+    fn read(&self, path: &Path) -> Result<String, Unread> {
+        self.0.get(path.to_str().unwrap()).cloned().ok_or_else(|| "no such file".to_owned().into())
     }
 }
 

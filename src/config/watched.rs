@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::load::Files;
+use super::load::{Files, Unread};
 
 /// What tells one content of a file from another without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl<'f> Noted<'f> {
 }
 
 impl Files for Noted<'_> {
-    fn read(&self, path: &Path) -> Result<String, String> {
+    fn read(&self, path: &Path) -> Result<String, Unread> {
         self.about_to_read(path);
         self.files.read(path)
     }

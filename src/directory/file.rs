@@ -11,7 +11,7 @@ use super::records::{Records, Vocabulary};
 use super::{Directory, reading};
 use crate::config::diag::{Faults, Severity, Source};
 use crate::config::load::Place;
-use crate::config::plain_file::read_text;
+use crate::config::plain_file::{read_text, remedy};
 use crate::config::rest::Watch;
 use crate::config::watched::{Version, Watched};
 
@@ -40,7 +40,8 @@ pub fn read(path: &Path, place: Option<&Place>, known: &Vocabulary) -> Reading {
         Ok(text) => text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text),
         Err(error) => {
             let message = format!("cannot read the accounts in `{}`: {error}", path.display());
-            let hint = "see `url` in [directory]; paths are relative to the file that holds them";
+            let missing = "see `url` in [directory]; paths are relative to the file that holds them";
+            let hint = remedy(&error).unwrap_or(missing);
             match place {
                 Some(place) => faults.fault(&place.source, place.span.clone(), message, hint),
                 None => faults.without_place(message, hint),

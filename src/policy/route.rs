@@ -46,6 +46,18 @@ pub enum Destination {
     Logout,
 }
 
+impl Destination {
+    /// What stands for an upstream's name where the gateway answers.
+    #[must_use]
+    pub const fn own_words(self) -> Option<&'static str> {
+        match self {
+            Self::Upstream(_) => None,
+            Self::Login => Some("the gateway's login"),
+            Self::Logout => Some("the gateway's logout"),
+        }
+    }
+}
+
 /// Where a request names the account whose data it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetSource {

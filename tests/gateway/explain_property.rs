@@ -3,6 +3,7 @@
 //! same identity headers at the same upstream.
 
 mod dice;
+mod policies;
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -12,7 +13,8 @@ use portcullis::cli::explain::Files;
 use portcullis::cli::verdict::{Fields, Wanted};
 use serde_json::{Map, Value, json};
 
-use self::dice::{POLICIES, Question, Tokens, accounts, ask};
+use self::dice::{Question, Tokens, accounts, ask};
+use self::policies::POLICIES;
 use crate::harness::client::{Broken, Client};
 use crate::harness::gateway::Gateway;
 use crate::harness::lab::{Lab, login};

@@ -184,6 +184,12 @@ fn a_cold_key_refuses_the_whole_reload_and_is_named() {
         lab.gateway.replace_file("lab.toml", &renamed);
         let response = reload(&lab.gateway).assert_status(422);
         assert!(messages(&response).contains(named), "{response}");
+        let fault = &response.json()["faults"][0];
+        assert_eq!(fault["file"], "gateway.toml", "{response}");
+        let line = fault["line"].as_u64().and_then(|line| usize::try_from(line).ok()).unwrap();
+        let written = lab.gateway.read_file("gateway.toml");
+        let key = named.rsplit('.').next().unwrap();
+        assert!(written.lines().nth(line - 1).unwrap().starts_with(key), "line {line} of {written}");
         assert_eq!(lab.gateway.revision(), revision, "nothing changed");
         assert_eq!(lab.gateway.degraded(), ["stale policy"]);
         lab.gateway.replace_file("lab.toml", LAB_POLICY);

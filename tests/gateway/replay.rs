@@ -250,3 +250,28 @@ fn a_candidate_that_asks_for_what_no_line_holds_is_not_guessed_at() {
     let apart = report["apart"].to_string();
     assert!(apart.contains("whether the header x-reason was sent") && apart.contains("who called"), "{apart}");
 }
+
+#[test]
+fn replay_and_diff_have_one_name_for_what_the_gateway_answers() {
+    let (lab, _other) = start(TREE_POLICY);
+    let elsewhere =
+        TREE_POLICY.replace("\"POST /login\"", "\"POST /enter\"").replace("\"POST /logout\"", "\"POST /leave\"");
+    assert!(elsewhere.contains("/enter") && elsewhere.contains("/leave"), "{elsewhere}");
+    place_candidate(&lab, &elsewhere);
+    let token = lab.tree_token("usr-1");
+    lab.call(&post("/t/logout").token(&token)).assert_ok();
+    lab.gateway.access_lines(2);
+    let said = |report: &Value| -> Vec<(String, String)> {
+        let changes = report["changes"].as_array().unwrap_or_else(|| panic!("{report:#}")).iter();
+        let word = |change: &Value, key: &str| change[key].as_str().unwrap_or_default().to_owned();
+        changes.map(|change| (word(change, "route"), word(change, "live"))).collect()
+    };
+    let replayed: Value = serde_json::from_str(&replay(&lab, &["--format", "json"]).stdout).unwrap();
+    let own = [("login", "permit (the gateway's login)"), ("logout", "permit (the gateway's logout, scope own)")];
+    let own = own.map(|(route, words)| (route.to_owned(), words.to_owned()));
+    assert_eq!(said(&replayed), own, "{replayed:#}");
+    let differing = lab.gateway.verb(&["diff", "gateway.toml", "candidate.toml"]).stdout;
+    for (_, words) in &own {
+        assert!(differing.contains(words), "no {words} in {differing}");
+    }
+}

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::accounts::{Accounts, key_of};
 use crate::harness::gateway::{Exit, run};
 use crate::harness::lab::{Lab, TREE_POLICY, builder};
 use crate::harness::ports;
 use crate::harness::request::{Request, get, post};
+use crate::harness::wait::{PATIENCE, eventually};
 
 const EXIT_FAILED: i32 = 1;
 const EXIT_DENIED: i32 = 3;
@@ -107,11 +108,53 @@ fn a_line_is_explained_as_it_was_decided() {
             let exit = why(&lab, &id, &["--format", "json", "--live", &admin]);
             let live = self::report(&exit);
             assert_eq!(live["agrees"], true, "{}: {exit:?}", request.line());
-            assert_eq!(live["explanation"]["outcome"]["decision"], outcome["decision"], "{exit:?}");
+            let foreseen = &live["explanation"]["outcome"];
+            assert_eq!(foreseen["decision"], outcome["decision"], "{exit:?}");
+            if report["line"]["scheme"] == "basic" {
+                let told = "X-Auth-Credential";
+                assert_eq!(foreseen["headers"][told], outcome["headers"][told], "{exit:?}");
+            }
         }
         reasons.insert(reason);
     }
     assert!(permits >= 9 && unread == 1 && reasons.len() >= 13, "{permits} permits, {unread} unread, {reasons:?}");
+}
+
+/// Puts other credentials into effect.
+fn change_accounts(lab: &Lab, from: &str, to: &str) {
+    let before = lab.gateway.read_file("accounts.toml");
+    assert_eq!(before.matches(from).count(), 1, "{from} in {before}");
+    let told = |lab: &Lab| lab.gateway.stderr().matches("accounts reloaded from").count();
+    let known = told(lab);
+    lab.gateway.replace_file("accounts.toml", &before.replace(from, to));
+    eventually("the accounts are in effect", PATIENCE, || (told(lab) > known).then_some(()));
+}
+
+#[test]
+fn a_running_gateway_is_asked_about_the_very_credential() {
+    let validity = "not_after = 2120-01-01T00:00:00Z";
+    let accounts = Accounts::lab().credential("ak_more", "usr-1", validity);
+    let lab = Lab::with(|builder| builder.accounts(&accounts));
+    let admin = format!("http://{}", lab.gateway.admin());
+    let id = lab.call(&get("/t/own/usr-1").basic("ak_more", &key_of("ak_more"))).assert_ok().request_id();
+    let asked = || why(&lab, &id, &["--format", "json", "--live", &admin]);
+    let live = report(&asked());
+    assert_eq!(live["agrees"], true, "{live:#}");
+    assert_eq!(live["explanation"]["outcome"]["headers"]["X-Auth-Credential"], "ak_more", "{live:#}");
+    // It ended since: the account alone would still pass.
+    change_accounts(&lab, validity, "not_after = 2020-01-01T00:00:00Z");
+    let live = report(&asked());
+    assert_eq!(
+        (&live["agrees"], &live["explanation"]["outcome"]["reason"]),
+        (&json!(false), &json!("credential_expired"))
+    );
+    assert!(live["notes"].to_string().contains("accounts or credentials may have changed since"), "{live:#}");
+    // It is gone.
+    change_accounts(&lab, "id = \"ak_more\"", "id = \"ak_other\"");
+    let live = report(&asked());
+    assert_eq!(live["agrees"], true, "{live:#}");
+    let notes = live["notes"].to_string();
+    assert!(notes.contains("judged by the account") && notes.contains("there is no credential `ak_more`"), "{notes}");
 }
 
 #[test]

@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use super::{Applied, InEffect, NewAccounts, NotReloaded, ReadFiles, Reloader};
 use crate::admin::started_anew::started_anew;
 use crate::cli::report::{Loaded, read_watched};
+use crate::config::cold::cold_faults;
 use crate::config::load::Config;
-use crate::config::settings::{RANDOM_KEY, ReasonOverride, Settings, cold_difference};
+use crate::config::settings::{RANDOM_KEY, ReasonOverride, Settings};
 use crate::config::watched::{Version, Watched};
 use crate::directory::file::Followed;
 use crate::directory::https::NewSecrets;
@@ -34,9 +35,9 @@ impl Reloader {
     pub(super) async fn take_over(&self, path: &Path, in_effect: &mut InEffect) -> Result<Applied, NotReloaded> {
         let Loaded { mut config, records, followed, warnings } = self.read_at_rest(path)?;
         keep_random_key(&in_effect.settings, &mut config.settings);
-        if let Some(key) = cold_difference(&in_effect.settings, &config.settings) {
-            let message = format!("`gateway.toml` changes {key}");
-            return Err(NotReloaded::because("cold", message, "restart the gateway, or put the old value back"));
+        let faults = cold_faults(&in_effect.settings, &config.settings, &config.source);
+        if faults.any_fault() {
+            return Err(NotReloaded { faults, result: "cold" });
         }
         let secrets = self.new_secrets(&in_effect.settings, &config.settings)?;
         if followed.is_some() && records.is_empty() && !self.directory.is_empty() {

@@ -163,30 +163,49 @@ impl Retold {
 
     /// A credential that came to nothing, as the line's reason has it. Whether there is one.
     fn present(&mut self, reason: Option<Reason>) -> bool {
-        let Some(reason) = reason else { return false };
         let logged = "as the access line says";
-        let (scheme, flaw) = if reason == Reason::CredentialInvalid {
-            (Scheme::Basic, Identity::Invalid(logged))
-        } else if reason == Reason::CredentialExpired {
-            (Scheme::Basic, Identity::Expired(logged))
-        } else if reason == Reason::TokenInvalid {
-            (Scheme::Token, Identity::Invalid(logged))
-        } else if reason == Reason::TokenExpired {
-            (Scheme::Token, Identity::Expired(logged))
-        } else if reason == Reason::TokenRevoked {
-            (Scheme::Token, Identity::Revoked(logged))
-        } else if reason == Reason::StoreUnavailable {
-            (Scheme::Token, Identity::StoreUnavailable(logged))
-        } else if reason == Reason::DirectoryUnavailable {
-            (Scheme::Basic, Identity::DirectoryUnavailable(logged))
-        } else if reason == Reason::LockedOut {
-            self.call.lock = LockAnswer::Locked(1);
-            (Scheme::Basic, Identity::Locked(1))
-        } else {
-            if reason == Reason::HeaderInvalid {
-                self.send("authorization", "-");
+        let Some(reason) = reason else { return false };
+        let (scheme, flaw) = match reason {
+            Reason::CredentialInvalid => (Scheme::Basic, Identity::Invalid(logged)),
+            Reason::CredentialExpired => (Scheme::Basic, Identity::Expired(logged)),
+            Reason::TokenInvalid => (Scheme::Token, Identity::Invalid(logged)),
+            Reason::TokenExpired => (Scheme::Token, Identity::Expired(logged)),
+            Reason::TokenRevoked => (Scheme::Token, Identity::Revoked(logged)),
+            Reason::StoreUnavailable => (Scheme::Token, Identity::StoreUnavailable(logged)),
+            Reason::DirectoryUnavailable => (Scheme::Basic, Identity::DirectoryUnavailable(logged)),
+            Reason::LockedOut => {
+                self.call.lock = LockAnswer::Locked(1);
+                (Scheme::Basic, Identity::Locked(1))
             }
-            return reason == Reason::HeaderInvalid;
+            Reason::HeaderInvalid => {
+                self.send("authorization", "-");
+                return true;
+            }
+            // Of these, none is about a credential, or the line names the account.
+            Reason::RequestMalformed
+            | Reason::HeaderMissing
+            | Reason::LoginFailed
+            | Reason::AccountSuspended
+            | Reason::RoleForbidden
+            | Reason::ScopeForbidden
+            | Reason::RouteNotFound
+            | Reason::MethodNotAllowed
+            | Reason::ValidationFailed
+            | Reason::AppTypeMissing
+            | Reason::AppTypeNotString
+            | Reason::AppTypeUnknown
+            | Reason::RequestTimeout
+            | Reason::BodyTooLarge
+            | Reason::UriTooLong
+            | Reason::HeadersTooLarge
+            | Reason::QuotaExceeded
+            | Reason::Internal
+            | Reason::UpstreamUnreachable
+            | Reason::UpstreamInvalid
+            | Reason::UpstreamUnavailable
+            | Reason::RouteDisabled
+            | Reason::Overloaded
+            | Reason::UpstreamTimeout => return false,
         };
         (self.call.scheme, self.call.flaw) = (Some(scheme), Some(flaw));
         true
@@ -299,3 +318,41 @@ fn account(lineage: Lineage) -> Arc<Account> {
 
 /// Of an account whose role nobody knows.
 const NO_ROLE: &str = "-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_presented_is_told_by_nine_reasons_and_no_other() {
+        let mut told = Vec::new();
+        for reason in Reason::ALL {
+            let mut retold = Retold { call: Call::new("GET", "/"), tree: Tree::default(), gaps: Vec::new() };
+            let is_told = retold.present(Some(*reason));
+            let Call { scheme, flaw, headers, lock, .. } = &retold.call;
+            let flaw = flaw.as_ref().map(|flaw| format!("{flaw:?}").split('(').next().unwrap_or_default().to_owned());
+            let nothing = scheme.is_none() && flaw.is_none() && headers.is_empty();
+            assert_eq!(is_told, !nothing, "{reason}");
+            assert_eq!(*lock == LockAnswer::Locked(1), *reason == Reason::LockedOut, "{reason}");
+            if let (Some(scheme), Some(flaw)) = (scheme, flaw) {
+                told.push(format!("{reason}: {} {flaw}", scheme.name()));
+            } else if let [(name, value)] = &headers[..] {
+                told.push(format!("{reason}: {name} {value}"));
+            } else {
+                assert!(nothing, "{reason}");
+            }
+        }
+        let expected = [
+            "header_invalid: authorization -",
+            "credential_invalid: basic Invalid",
+            "credential_expired: basic Expired",
+            "token_expired: token Expired",
+            "token_invalid: token Invalid",
+            "token_revoked: token Revoked",
+            "locked_out: basic Locked",
+            "store_unavailable: token StoreUnavailable",
+            "directory_unavailable: basic DirectoryUnavailable",
+        ];
+        assert_eq!(told, expected);
+    }
+}

@@ -78,8 +78,8 @@ struct Verdict {
 
 /// A request that passes.
 struct Passage {
-    /// `None`: the gateway answers.
-    upstream: Option<String>,
+    /// Who answers: an upstream's name, or the gateway's own words.
+    to: String,
     scope: Option<Scope>,
     target: Option<String>,
     is_told: bool,
@@ -154,14 +154,13 @@ impl Verdict {
     fn way_differs(&self, record: &Record, passage: &Passage) -> Vec<(String, String)> {
         // What failed before an upstream was tried names none.
         let is_known = record.upstream.is_some() || record.outcome == "permitted";
-        let to = |upstream: Option<&str>| format!("to {}", upstream.unwrap_or(GATEWAY));
         let realm = |realm: Option<&str>, is_told: bool| match realm {
             Some(realm) if is_told => format!("in realm {realm}"),
             Some(_) | None => "without saying who calls".to_owned(),
         };
         let mut ways = Vec::new();
         if is_known {
-            ways.push((to(record.upstream.as_deref()), to(passage.upstream.as_deref())));
+            ways.push((format!("to {}", answered_by(record)), format!("to {}", passage.to)));
         }
         ways.push((realm(record.realm.as_deref(), record.was_told()), realm(self.realm.as_deref(), passage.is_told)));
         let names = |target: Option<&str>| match target {
@@ -194,12 +193,12 @@ impl Verdict {
 
 impl Passage {
     fn of(permit: &Permit, upstream: &dyn Fn(UpstreamIndex) -> Option<String>) -> Self {
-        let upstream = match permit.destination() {
+        let to = match permit.destination() {
             Destination::Upstream(index) => upstream(index),
-            Destination::Login | Destination::Logout => None,
+            own @ (Destination::Login | Destination::Logout) => own.own_words().map(str::to_owned),
         };
         Self {
-            upstream,
+            to: to.unwrap_or_else(|| SOME_UPSTREAM.to_owned()),
             scope: permit.scope(),
             target: permit.target().map(str::to_owned),
             is_told: permit.principal().is_some(),
@@ -207,7 +206,7 @@ impl Passage {
     }
 
     fn words(&self) -> String {
-        permit_words(self.upstream.as_deref().unwrap_or(GATEWAY), self.scope, self.target.is_some())
+        permit_words(&self.to, self.scope, self.target.is_some())
     }
 
     /// Another scope reaches other data: the gateway's word for it where an account is named, the upstream's elsewhere.
@@ -227,8 +226,19 @@ impl Passage {
 
 fn passed(record: &Record) -> String {
     let scope = record.scope.as_deref().and_then(Scope::parse);
-    permit_words(record.upstream.as_deref().unwrap_or(GATEWAY), scope, record.target.is_some())
+    permit_words(answered_by(record), scope, record.target.is_some())
 }
 
-/// Answers a login or a logout.
-const GATEWAY: &str = "the gateway";
+/// Who answered, in the words of `diff`. What was permitted and names no upstream the gateway answered, by one of two routes
+/// whose names no policy chooses; what failed before an upstream was tried names none either.
+fn answered_by(record: &Record) -> &str {
+    let own = match record.route.as_deref().filter(|_| record.outcome == "permitted") {
+        Some("login") => Destination::Login.own_words(),
+        Some("logout") => Destination::Logout.own_words(),
+        Some(_) | None => None,
+    };
+    record.upstream.as_deref().or(own).unwrap_or(SOME_UPSTREAM)
+}
+
+/// Where no upstream is named.
+const SOME_UPSTREAM: &str = "an upstream";

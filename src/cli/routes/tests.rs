@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::show;
 use crate::cli::args::{ConfigArgs, Format, RoutesArgs};
 use crate::cli::{Exit, Stop};
-use crate::config::load::{Config, Files, load};
+use crate::config::load::{Config, Files, Unread, load};
 
 struct InMemory(HashMap<&'static str, String>);
 
 impl Files for InMemory {
-    fn read(&self, path: &Path) -> Result<String, String> {
-        self.0.get(path.to_str().unwrap()).cloned().ok_or_else(|| "no such file".to_owned())
+    fn read(&self, path: &Path) -> Result<String, Unread> {
+        self.0.get(path.to_str().unwrap()).cloned().ok_or_else(|| "no such file".to_owned().into())
     }
 }
 

@@ -7,13 +7,13 @@ use std::path::Path;
 use super::mutation::Mutation;
 use super::{Findings, find};
 use crate::cli::args::{ConfigArgs, Format, TestArgs};
-use crate::config::load::{Config, Files, load};
+use crate::config::load::{Config, Files, Unread, load};
 
 pub(super) struct InMemory(pub(super) HashMap<&'static str, String>);
 
 impl Files for InMemory {
-    fn read(&self, path: &Path) -> Result<String, String> {
-        self.0.get(path.to_str().unwrap()).cloned().ok_or_else(|| "no such file".to_owned())
+    fn read(&self, path: &Path) -> Result<String, Unread> {
+        self.0.get(path.to_str().unwrap()).cloned().ok_or_else(|| "no such file".to_owned().into())
     }
 }
 

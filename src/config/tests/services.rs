@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::settings::{Directory, DirectorySource, Settings, Store, cold_difference};
+use crate::config::cold::cold_faults;
+use crate::config::settings::{Directory, DirectorySource, Settings, Store};
 
 /// `gateway.toml` in a folder of its own, which holds what secrets and certificates are read from.
 struct Folder(tempfile::TempDir);
@@ -242,6 +243,14 @@ fn a_password_in_a_store_url_is_never_shown() {
     }
 }
 
+/// The faults of a reload that would change the settings to what this file says, with paths relative to the folder.
+fn cold(folder: &Folder, old: &Settings, front: &str) -> Vec<String> {
+    let config = folder.load(front).config.unwrap_or_else(|| panic!("{front}"));
+    let here = format!("{}/", folder.0.path().display());
+    let faults = cold_faults(old, &config.settings, &config.source);
+    faults.iter().map(|fault| fault.to_string().replace(&here, "")).collect()
+}
+
 #[test]
 fn only_what_is_hot_may_differ_at_a_reload() {
     let folder = Folder::new();
@@ -256,25 +265,74 @@ fn only_what_is_hot_may_differ_at_a_reload() {
         &format!("{KEYS}[upstreams.b]\nservers = [\"b:1\"]"),
         "",
     ] {
-        assert_eq!(cold_difference(&old, &folder.settings(hot)), None, "{hot}");
+        assert_eq!(cold(&folder, &old, hot), [""; 0], "{hot}");
     }
-    for (cold, named) in [
-        (format!("[server]\nlisten = [\"127.0.0.1:1\"]\n{KEYS}"), "server.listen"),
-        (format!("[server]\nadmin = \"127.0.0.1:1\"\n{KEYS}"), "server.admin"),
-        (format!("[server]\nlog = \"debug\"\n{KEYS}"), "server.log"),
-        (format!("[server]\ndrain = \"1s\"\n{KEYS}"), "server.drain"),
-        (format!("[server.limits]\nhead_lines = 9\n{KEYS}"), "[server.limits]"),
-        (format!("{KEYS}ttl = \"1m\""), "token.ttl"),
-        (format!("{KEYS}issuer = \"x\""), "token.issuer"),
-        (format!("{KEYS}cache = 1"), "token.cache"),
-        (format!("{KEYS}stale = \"1s\""), "token.stale"),
-        (format!("{KEYS}sessions_per_account = 1"), "token.sessions_per_account"),
-        (format!("{KEYS}[store]\nurl = \"redis://h\""), "store.url"),
-        (format!("{KEYS}[store]\nprefix = \"x:\""), "store.prefix"),
-        (format!("{KEYS}[directory]\nurl = \"file:x\""), "directory.url"),
-        (format!("{KEYS}[directory]\ncache = \"1s\""), "directory.cache"),
+    for (section, line, named) in [
+        ("server", "listen = [\"127.0.0.1:1\"]", "2:10: fault: `server.listen`"),
+        ("server", "admin = \"127.0.0.1:1\"", "2:9: fault: `server.admin`"),
+        ("server", "threads = 1000", "2:11: fault: `server.threads`"),
+        ("server", "trusted_proxies = [\"10.0.0.0/8\"]", "2:19: fault: `server.trusted_proxies`"),
+        ("server", "drain = \"1s\"", "2:9: fault: `server.drain`"),
+        ("server", "pre_drain = \"1s\"", "2:13: fault: `server.pre_drain`"),
+        ("server", "access_log = \"x\"", "2:14: fault: `server.access_log`"),
+        ("server", "log = \"debug\"", "2:7: fault: `server.log`"),
+        ("server.limits", "header_timeout = \"1s\"", "2:18: fault: `server.limits.header_timeout`"),
+        ("server.limits", "body_timeout = \"1s\"", "2:16: fault: `server.limits.body_timeout`"),
+        ("server.limits", "idle_timeout = \"1s\"", "2:16: fault: `server.limits.idle_timeout`"),
+        ("server.limits", "head_size = \"1KiB\"", "2:13: fault: `server.limits.head_size`"),
+        ("server.limits", "head_lines = 9", "2:14: fault: `server.limits.head_lines`"),
+        ("server.limits", "target_size = \"1KiB\"", "2:15: fault: `server.limits.target_size`"),
+        ("server.limits", "body_size = \"1KiB\"", "2:13: fault: `server.limits.body_size`"),
+        ("store", "url = \"redis://h\"", "2:7: fault: `store.url`"),
+        ("store", "prefix = \"x:\"", "2:10: fault: `store.prefix`"),
+        ("store", "budget = \"1s\"", "2:10: fault: `store.budget`"),
+        ("directory", "url = \"file:x\"", "2:7: fault: `directory.url`"),
+        ("directory", "budget = \"1s\"", "2:10: fault: `directory.budget`"),
+        ("directory", "cache = \"1s\"", "2:9: fault: `directory.cache`"),
+        ("directory", "cache_entries = 9", "2:17: fault: `directory.cache_entries`"),
+        ("directory", "negative = \"1s\"", "2:12: fault: `directory.negative`"),
     ] {
-        let difference = cold_difference(&old, &folder.settings(&cold)).unwrap_or_else(|| panic!("{cold} passed"));
-        assert!(difference.starts_with(named), "{cold}: {difference}");
+        let found = cold(&folder, &old, &format!("[{section}]\n{line}\n{KEYS}"));
+        let expected = format!(
+            "gateway.toml:{named} is not what the gateway was started with (restart the gateway, or put the old value back)"
+        );
+        assert_eq!(found, [expected], "{line}");
     }
+    for (line, named) in [
+        ("ttl = \"1m\"", "token.ttl"),
+        ("issuer = \"x\"", "token.issuer"),
+        ("cache = 1", "token.cache"),
+        ("stale = \"1s\"", "token.stale"),
+        ("sessions_per_account = 1", "token.sessions_per_account"),
+    ] {
+        let [found] = &cold(&folder, &old, &format!("{KEYS}{line}"))[..] else { panic!("{line}") };
+        let column = line.find('=').unwrap() + 3;
+        assert!(found.starts_with(&format!("gateway.toml:3:{column}: fault: `{named}`")), "{found}");
+    }
+}
+
+#[test]
+fn every_cold_key_is_named_in_the_order_of_the_file_where_it_stands_or_would() {
+    let folder = Folder::new();
+    let old = folder.settings(&format!("{KEYS}ttl = \"1m\"\n[server]\nlog = \"debug\"\n[lockout]\nattempts = 9"));
+    let found = cold(&folder, &old, &format!("{KEYS}[server]\ndrain = \"1s\"\n[lockout]\nattempts = 8"));
+    let places: Vec<&str> = found.iter().map(|fault| fault.split(" is not").next().unwrap()).collect();
+    let expected = [
+        "gateway.toml:1:1: fault: `token.ttl`",
+        "gateway.toml:3:1: fault: `server.log`",
+        "gateway.toml:4:9: fault: `server.drain`",
+    ];
+    assert_eq!(places, expected, "{found:#?}");
+}
+
+#[test]
+fn certificates_of_the_store_that_changed_are_told_where_they_are_named() {
+    let folder = Folder::with_certificate();
+    let front = format!("{KEYS}[store]\nurl = \"rediss://h\"\ntls = {{ ca = \"ca.pem\" }}");
+    let old = folder.settings(&front);
+    assert_eq!(cold(&folder, &old, &front), [""; 0]);
+    let other = Folder::with_certificate();
+    folder.file("ca.pem", &std::fs::read_to_string(other.0.path().join("ca.pem")).unwrap());
+    let [found] = &cold(&folder, &old, &front)[..] else { panic!("one fault") };
+    assert!(found.starts_with("gateway.toml:5:7: fault: `store.tls`") && found.contains("old files back"), "{found}");
 }

@@ -68,14 +68,14 @@ fn passage<'s>(side: Side<'s>, permit: &Permit) -> Option<Passage<'s>> {
             (name, value).hash(&mut told);
         }
     });
-    let (to, own) = match permit.destination() {
-        Destination::Upstream(index) => (side.upstream(index), false),
-        Destination::Login => ("the gateway's login", true),
-        Destination::Logout => ("the gateway's logout", true),
+    let own = permit.destination().own_words();
+    let to = match permit.destination() {
+        Destination::Upstream(index) => side.upstream(index),
+        Destination::Login | Destination::Logout => own.unwrap_or_default(),
     };
     Some(Passage {
         to,
-        realm: (own || permit.principal().is_some()).then_some(&*realm.name),
+        realm: (own.is_some() || permit.principal().is_some()).then_some(&*realm.name),
         scope: permit.scope(),
         target: permit.target().map(Into::into),
         told: told.finish(),
