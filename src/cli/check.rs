@@ -6,7 +6,7 @@ use super::args::{CheckArgs, Format};
 use super::report::{Loaded, count, read_all, summary, write_json, write_text};
 use super::{Done, Exit};
 use crate::config::secret::Secret;
-use crate::config::settings::{Directory, DirectorySource, Limits, Server, Settings, TlsFiles, Upstream};
+use crate::config::settings::{Breaker, Directory, DirectorySource, Limits, Server, Settings, TlsFiles, Upstream};
 use crate::config::value::Period;
 use crate::policy::snapshot::Snapshot;
 
@@ -175,6 +175,10 @@ fn print_upstreams(upstreams: &[Upstream], out: &mut dyn Write) -> std::io::Resu
             out,
             "timeouts = {{ connect = \"{connect}\", read = \"{read}\", write = \"{write}\", idle = \"{idle}\" }}"
         )?;
+        if let Some(Breaker { failures, within, open_for }) = upstream.breaker {
+            let [within, open_for] = [within, open_for].map(Period);
+            writeln!(out, "breaker = {{ failures = {failures}, within = \"{within}\", open_for = \"{open_for}\" }}")?;
+        }
     }
     Ok(())
 }
