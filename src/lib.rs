@@ -27,7 +27,7 @@
 //! | 4 | [`config`] | operators' files in, compiled things out |
 //! | 5 | [`directory`] | accounts and credentials: of a file, of the store's server, or asked for by https |
 //! | 5 | [`limits`] | how much: quotas, local and shared, and running requests |
-//! | 5 | [`upstream`] | upstream name → the server whose turn it is |
+//! | 5 | [`upstream`] | upstream name → the server whose turn it is; breakers |
 //! | 6 | [`identity`] | credential → identity: API keys, tokens known here, sessions; login, lock-out |
 //! | 7 | [`proxy`] | ONE REQUEST walks its files |
 //! | 7 | [`cli`] | one file a verb, all over the same engine |

@@ -2,17 +2,20 @@
 //!
 //! Asked by `proxy::forward`, and made anew by a reload, over which upstreams that stay keep what they know. Servers take
 //! turns by their weights; names are looked up in the background, so that a request never waits for DNS. It opens no
-//! connection: the carrier does.
+//! connection: the carrier does. Its breaker says when nothing is sent.
+
+pub mod breaker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use prometheus::{Histogram, IntCounter};
 
+use self::breaker::{Breaker, Pass};
 use crate::config::settings;
 use crate::config::value::ServerAddress;
 use crate::policy::route::{Timeouts, UpstreamIndex};
@@ -46,6 +49,7 @@ pub struct Upstream {
     /// Tries after the first.
     pub retries: u8,
     meters: UpstreamMeters,
+    breaker: Option<Arc<Breaker>>,
 }
 
 /// What is known of an upstream's servers.
@@ -140,6 +144,7 @@ impl Upstream {
             timeouts: settings.timeouts,
             retries: settings.retries,
             meters,
+            breaker: settings.breaker.map(|breaker| Arc::new(Breaker::new(name, breaker, Instant::now()))),
             settings: settings.clone(),
         }
     }
@@ -156,6 +161,19 @@ impl Upstream {
         let turns = self.turns.load();
         let next = self.next.fetch_add(1, Ordering::Relaxed);
         turns.order.get(next.checked_rem(turns.order.len())?).copied()
+    }
+
+    /// Lets a request through that is to be sent, or tells in how many seconds it may be tried again. Without a breaker there
+    /// is nothing to be let through by.
+    pub fn ask(&self) -> Result<Option<Pass>, u32> {
+        self.breaker.as_ref().map(|breaker| breaker.ask(Instant::now)).transpose()
+    }
+
+    /// Tells the breaker of a request that got no reply head.
+    pub fn failed(&self, pass: Pass) {
+        if let Some(breaker) = &self.breaker {
+            breaker.failed(pass, Instant::now());
+        }
     }
 
     /// Counts a reply head, or its absence, and the time it took.
@@ -236,7 +254,13 @@ mod tests {
 
     fn settings(name: &str, servers: &[&str]) -> settings::Upstream {
         let servers = servers.iter().map(|address| ServerAddress { address: (*address).into(), weight: 1 }).collect();
-        settings::Upstream { name: name.into(), servers, timeouts: settings::DEFAULT_TIMEOUTS, retries: 1 }
+        settings::Upstream {
+            name: name.into(),
+            servers,
+            timeouts: settings::DEFAULT_TIMEOUTS,
+            retries: 1,
+            breaker: None,
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{Done, Exit};
 use crate::config::load::{Candidate, Config};
 use crate::config::secret::Secret;
 use crate::config::settings::{
-    Directory, DirectorySource, Limits, RANDOM_KEY, Server, Settings, TlsFiles, Token, Upstream,
+    Breaker, Directory, DirectorySource, Limits, RANDOM_KEY, Server, Settings, TlsFiles, Token, Upstream,
 };
 use crate::config::value::{Period, Size};
 use crate::policy::snapshot::Snapshot;
@@ -205,6 +205,10 @@ fn print_upstreams(upstreams: &[Upstream], out: &mut dyn Write) -> std::io::Resu
             out,
             "timeouts = {{ connect = \"{connect}\", read = \"{read}\", write = \"{write}\", idle = \"{idle}\" }}"
         )?;
+        if let Some(Breaker { failures, within, open_for }) = upstream.breaker {
+            let [within, open_for] = [within, open_for].map(Period);
+            writeln!(out, "breaker = {{ failures = {failures}, within = \"{within}\", open_for = \"{open_for}\" }}")?;
+        }
     }
     Ok(())
 }

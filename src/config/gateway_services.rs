@@ -2,20 +2,23 @@
 //!
 //! Called by `gateway_file` only.
 
+use std::time::Duration;
+
 use super::spanned::Spanned;
 
 use super::block::Block;
 use super::diag::{Faults, suggest};
 use super::gateway_file::{Reader, timeouts};
-use super::raw::{RawBalance, RawHttp, RawReason, RawUpstream};
-use super::settings::{DEFAULT_TIMEOUTS, ReasonOverride, Upstream};
+use super::raw::{RawBalance, RawBreaker, RawHttp, RawReason, RawUpstream};
+use super::settings::{Breaker, DEFAULT_TIMEOUTS, ReasonOverride, Upstream};
+use super::value::Period;
 use crate::policy::principal::is_id;
 use crate::reason::Reason;
 
 impl Reader<'_> {
     pub(super) fn upstream(&self, name: &Spanned<String>, block: Block<'_>, faults: &mut Faults) -> Option<Upstream> {
         let section = format!("upstreams.{}", name.get_ref());
-        block.warn_without_effect(&section, &["health", "eject", "retry_budget", "breaker"], faults);
+        block.warn_without_effect(&section, &["health", "eject", "retry_budget"], faults);
         if let Some(span) = block.key_span("tls") {
             let hint = "requests and identity headers go to this upstream in clear text";
             faults.warn(self.source, span, format!("`{section}.tls` has no effect yet"), hint);
@@ -60,7 +63,25 @@ impl Reader<'_> {
             }
         }
         let servers = servers.into_iter().map(Spanned::into_inner).collect();
-        Some(Upstream { name: name.get_ref().clone(), servers, timeouts, retries })
+        let breaker = raw.breaker.map(|raw| self.breaker(&section, raw, faults));
+        Some(Upstream { name: name.get_ref().clone(), servers, timeouts, retries, breaker })
+    }
+
+    fn breaker(&self, section: &str, raw: RawBreaker, faults: &mut Faults) -> Breaker {
+        let RawBreaker { failures, within, open_for } = raw;
+        if !(1..=MOST_FAILURES).contains(failures.get_ref()) {
+            let message = format!("`{section}.breaker.failures` is 1 to {MOST_FAILURES}");
+            faults.fault(self.source, failures.span(), message, "without a breaker nothing is refused");
+        }
+        for (key, period) in [("within", &within), ("open_for", &open_for)] {
+            if !(LEAST_PERIOD..=MOST_PERIOD).contains(&period.get_ref().0) {
+                let [least, most] = [LEAST_PERIOD, MOST_PERIOD].map(Period);
+                let message = format!("`{section}.breaker.{key}` is {least} to {most}");
+                faults.fault(self.source, period.span(), message, "without a breaker nothing is refused");
+            }
+        }
+        let [within, open_for] = [within, open_for].map(|period| period.into_inner().0);
+        Breaker { failures: failures.into_inner(), within, open_for }
     }
 
     pub(super) fn reason(
@@ -82,3 +103,9 @@ impl Reader<'_> {
         Some((reason, ReasonOverride { status, result: raw.result, msg: raw.msg, desc: raw.desc }))
     }
 }
+
+/// Each has its place in memory.
+const MOST_FAILURES: u32 = 10_000;
+
+const LEAST_PERIOD: Duration = Duration::from_millis(1);
+const MOST_PERIOD: Duration = Duration::from_secs(86_400);

@@ -220,7 +220,7 @@ pub(super) struct RawUpstream {
     pub retries: Option<Spanned<u8>>,
     /// Retries as a share of requests. Default 0.2.
     pub retry_budget: Option<f64>,
-    /// When no request is sent at all.
+    /// When no request is sent at all. Default: never.
     pub breaker: Option<RawBreaker>,
 }
 
@@ -294,14 +294,14 @@ pub(super) struct RawEject {
 /// `upstreams.NAME.breaker`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "parsed from the start; the breaker is not built yet")]
 pub(super) struct RawBreaker {
-    /// Failures that open it.
-    pub failures: u32,
+    /// So many requests that got no reply at all open it.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub failures: Spanned<u32>,
     /// In which time.
-    pub within: Period,
-    /// How long it stays open.
-    pub open_for: Period,
+    pub within: Spanned<Period>,
+    /// How long it stays open; then one request tries.
+    pub open_for: Spanned<Period>,
 }
 
 /// `timeouts` of an upstream or route

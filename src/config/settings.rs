@@ -286,6 +286,19 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Tries after the first.
     pub retries: u8,
+    /// `None`: requests are sent whatever became of the ones before.
+    pub breaker: Option<Breaker>,
+}
+
+/// `upstreams.NAME.breaker`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// So many requests without a reply open it; at least 1.
+    pub failures: u32,
+    /// In which time.
+    pub within: Duration,
+    /// How long nothing is sent then; more than zero, as `within` is.
+    pub open_for: Duration,
 }
 
 /// `[reasons.NAME]`

@@ -124,7 +124,7 @@ pub fn default_entry(reason: Reason) -> Entry {
         }
         Reason::UpstreamUnavailable => later(
             row(503, "503", "Service Unavailable", "The service behind the gateway is not healthy; try again."),
-            5,
+            1,
         ),
         Reason::RouteDisabled => {
             later(row(503, "503", "Service Unavailable", "This call is switched off for now."), 60)

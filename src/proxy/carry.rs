@@ -148,6 +148,9 @@ impl Gateway {
         if head.status.as_u16() >= 200 {
             exchange.upstream.status = Some(head.status.as_u16());
             exchange.upstream.took = exchange.upstream.started.map(|started| started.elapsed());
+            if let Some(pass) = exchange.upstream.pass.take() {
+                pass.answered(Instant::now);
+            }
             // An upstream's own are about its quotas, which nobody asked the client to heed beside ours.
             for (name, value) in exchange.quota_fields().into_iter().flatten() {
                 head.insert_header(name, value)?;
@@ -170,8 +173,15 @@ impl Gateway {
 
     /// Answers for an error of the carrier's; gives the status that was written, 0 for none.
     pub(super) async fn fail(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> u16 {
+        // There is no further try. Where no reply head came, and nobody is to blame for it, this lets another try.
+        let pass = exchange.upstream.pass.take();
         let Some(reason) = exchange.reason.or_else(|| respond::reason_of(error)) else { return 0 };
         exchange.fail(reason, respond::cause_of(error));
+        if let (Some(pass), Some((_, upstream))) = (pass, self.route(exchange))
+            && respond::is_upstreams_fault(reason, error, session.as_downstream_mut().is_body_done())
+        {
+            upstream.failed(pass);
+        }
         if reason == Reason::Internal {
             tracing::error!(request_id = exchange.request_id.as_str(), "{}", respond::cause_of(error));
         }

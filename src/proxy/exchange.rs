@@ -25,6 +25,7 @@ use crate::telemetry::meters::Meters;
 use crate::telemetry::metrics::{Counted, Metrics};
 use crate::telemetry::request_id::RequestId;
 use crate::upstream::Upstreams;
+use crate::upstream::breaker::Pass;
 
 /// One policy snapshot with what is bound to it. A request sees exactly one.
 pub struct Live {
@@ -159,6 +160,8 @@ pub struct UpstreamSide {
     pub took: Option<Duration>,
     /// The status of the reply head.
     pub status: Option<u16>,
+    /// For the breaker, until it is known whether a reply head comes. Dropped with the exchange, it keeps no place.
+    pub pass: Option<Pass>,
 }
 
 impl Exchange {

@@ -72,7 +72,10 @@ impl Gateway {
         let principal = notes.principal.as_ref();
         let lineage = principal.map(|principal| &principal.account.lineage);
         let upstream = match route.map(|route| route.destination) {
-            Some(crate::policy::route::Destination::Upstream(index)) if exchange.upstream.started.is_some() => {
+            // The breaker refuses before a server is tried, and the line has to say whose it is.
+            Some(crate::policy::route::Destination::Upstream(index))
+                if exchange.upstream.started.is_some() || exchange.reason == Some(Reason::UpstreamUnavailable) =>
+            {
                 exchange.live.upstreams.find(index).map(Upstream::name)
             }
             _ => None,

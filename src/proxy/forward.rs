@@ -9,12 +9,16 @@ use http::header::{CONNECTION, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use super::exchange::{Exchange, Sender};
+use crate::policy::decision::Hint;
 use crate::policy::ladder::Permit;
 use crate::policy::left_behind::is_dropped;
 use crate::policy::route::{Realm, Route, Timeouts};
 use crate::policy::told::{Arrival as Told, told_headers};
 use crate::policy::uri::Target;
+use crate::problem::envelope::Problem;
+use crate::reason::Reason;
 use crate::upstream::Upstream;
+use crate::upstream::breaker::Pass;
 
 /// The server of one try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,12 @@ pub struct Peer {
     pub group: u64,
     /// The route's, or the upstream's.
     pub timeouts: Timeouts,
+}
+
+/// Asks the breaker of a request's upstream. Asked once a request, before anything of it is sent.
+pub fn ask(upstream: Option<&Upstream>) -> Result<Option<Pass>, Problem> {
+    let refusal = |seconds| Problem { hint: Hint::RetryAfter(seconds), ..Problem::plain(Reason::UpstreamUnavailable) };
+    upstream.map_or(Ok(None), Upstream::ask).map_err(refusal)
 }
 
 /// Chooses the server whose turn it is; `None` while no address is known.

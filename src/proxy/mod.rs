@@ -94,10 +94,14 @@ impl Gateway {
         let route = live.snapshot.route(permit.realm(), permit.route());
         exchange.body_limit = route.map_or(0, |route| route.body_size);
         let reply = match permit.destination() {
-            Destination::Upstream(_) => {
-                exchange.permit = Some(permit);
-                return Ok(false);
-            }
+            Destination::Upstream(index) => match forward::ask(live.upstreams.find(index)) {
+                Ok(pass) => {
+                    exchange.upstream.pass = pass;
+                    exchange.permit = Some(permit);
+                    return Ok(false);
+                }
+                Err(problem) => Err(Halt::Refuse(problem, "the breaker of the upstream is open")),
+            },
             Destination::Login => self.log_in(session, exchange, &permit).await,
             Destination::Logout => self.log_out(exchange, &permit).await,
         };

@@ -135,6 +135,16 @@ pub fn reason_of(error: &Error) -> Option<Reason> {
     }
 }
 
+/// Whether it is the upstream's fault that no reply head came. While the client owes a part of its body, the upstream may have
+/// waited for that, and given up: then only a connection that did not come to be, or that it does not read from, tells.
+#[must_use]
+pub fn is_upstreams_fault(reason: Reason, error: &Error, body_done: bool) -> bool {
+    let waited_for = |error: &Error| matches!(error.etype(), ErrorType::ReadTimedout);
+    reason == Reason::UpstreamUnreachable
+        || (reason == Reason::UpstreamTimeout && (body_done || !waited_for(error)))
+        || (reason == Reason::UpstreamInvalid && body_done)
+}
+
 /// What an error while reading a body means; `None`: the client left.
 #[must_use]
 pub fn body_fault(error: &Error) -> Option<(Reason, &'static str)> {

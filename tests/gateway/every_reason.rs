@@ -3,8 +3,6 @@
 
 mod book;
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -22,9 +20,6 @@ use crate::harness::request::{Request, get, post, request};
 use crate::harness::response::Response;
 use crate::harness::upstream::{Step, Upstream, json as answers, raw};
 use crate::harness::wait::{PATIENCE, eventually, now_ms};
-
-/// Reasons that no code gives yet, by their names in the sources. The day one is given, it has to be provoked here.
-const NOT_GIVEN_YET: [(&str, &str); 1] = [("upstream_unavailable", "UpstreamUnavailable")];
 
 /// What the laboratory has no route for.
 const MORE: &str = r#"
@@ -50,6 +45,12 @@ name = "away"
 match = "GET /away"
 public = true
 upstream = "away"
+
+[[route]]
+name = "broken"
+match = "GET /broken"
+public = true
+upstream = "broken"
 
 [[route]]
 name = "well"
@@ -87,31 +88,7 @@ fn every_reason_is_provoked_and_says_the_same_to_client_metric_and_log() {
     own_faults(&mut book, &lab);
     outages(&mut book, &lab.token("alice"));
     crowd(&mut book);
-    let missing: Vec<&str> = NOT_GIVEN_YET.iter().map(|(reason, _)| *reason).collect();
-    assert_eq!(book.missing(), missing, "reasons that were not provoked");
-}
-
-#[test]
-fn what_is_not_provoked_is_given_by_no_code() {
-    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    let mut files: Vec<PathBuf> = Vec::new();
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(folder).expect("a folder of ours") {
-            let path = entry.expect("its entry").path();
-            if path.is_dir() { open.push(path) } else { files.push(path) }
-        }
-    }
-    let naming = |name: &str| {
-        let named = format!("Reason::{name}");
-        let names = |path: &&PathBuf| fs::read_to_string(path).expect("a source").contains(&named);
-        // What is said of each reason stands there, and what a line of the log means.
-        let lists = ["src/problem/registry.rs", "src/cli/log_record.rs"];
-        files.iter().filter(names).filter(|path| !lists.iter().any(|list| path.ends_with(list))).count()
-    };
-    assert!(naming("RouteDisabled") > 0, "the sources were not read");
-    for (reason, name) in NOT_GIVEN_YET {
-        assert_eq!(naming(name), 0, "{reason} is given now: provoke it");
-    }
+    assert_eq!(book.missing(), [""; 0], "reasons that were not provoked");
 }
 
 /// A gateway before an upstream that answers as its path says.
@@ -129,6 +106,11 @@ fn whole_lab() -> Lab {
             .accounts(&accounts)
             .policy("more", MORE)
             .upstream("away", ports::refusing())
+            .upstream_with(
+                "broken",
+                ports::refusing(),
+                "breaker = { failures = 1, within = \"1m\", open_for = \"1h\" }",
+            )
             .upstream("well", address)
             .lockout("attempts = 3\nnetwork_attempts = 100000\nwithin = \"15m\"")
             .limits("header_timeout = \"500ms\"\n")
@@ -198,6 +180,8 @@ fn upstreams(book: &mut Book, lab: &Lab) {
     book.provoke(lab, "upstream_unreachable", &get("/more/away"));
     book.provoke(lab, "upstream_invalid", &get("/public/noise"));
     book.provoke(lab, "upstream_timeout", &get("/more/silent"));
+    lab.call(&get("/more/broken")).assert_denied(502, "502", "upstream_unreachable");
+    book.provoke(lab, "upstream_unavailable", &get("/more/broken"));
 }
 
 /// A gateway that may open no file and no socket more cannot reach an upstream, and no upstream is to blame.

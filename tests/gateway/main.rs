@@ -13,6 +13,7 @@ mod harness;
 mod admin;
 mod admin_abuse;
 mod basic;
+mod breaker;
 mod cancel;
 mod cases;
 mod demo;

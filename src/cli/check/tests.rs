@@ -53,6 +53,7 @@ within = "1d"
 servers = ["h:1", { address = "[::1]:2", weight = 3 }]
 timeouts = { connect = "2s", read = "3s", write = "4s", idle = "5s" }
 retries = 2
+breaker = { failures = 7, within = "60s", open_for = "1500ms" }
 [upstreams.plain-1]
 servers = ["h:1"]
 [policies]
@@ -144,6 +145,7 @@ fn what_is_printed_reads_as_the_same_settings() {
             "body_timeout = \"1h\"",
             "ttl = \"1d\"",
             "[upstreams.\"a.b~c\"]",
+            "breaker = { failures = 7, within = \"1m\", open_for = \"1500ms\" }",
             "[upstreams.plain-1]",
         ],
     );

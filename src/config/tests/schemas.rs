@@ -198,6 +198,8 @@ fn what_a_schema_refuses_is_a_fault_of_the_file() {
         "[upstreams.b]\nservers = [\"nowhere\"]",
         "[upstreams.b]\nservers = [\"a:1\"]\nretries = 6",
         "[upstreams.b]\nservers = [\"a:1\"]\nbalance = \"dice\"",
+        "[upstreams.b]\nservers = [\"a:1\"]\nbreaker = { failures = 0, within = \"1s\", open_for = \"1s\" }",
+        "[upstreams.b]\nservers = [\"a:1\"]\nbreaker = { failures = 1, within = \"1s\" }",
         "[reasons.role_forbiden]\nmsg = \"x\"",
         "[reasons.role_forbidden]\nstatus = 200",
         "[otlp]\nsample = 1.0",

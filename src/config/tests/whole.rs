@@ -26,8 +26,7 @@ fn every_key_without_effect_is_warned_of() {
          [server.limits]\nconnections = 1\nper_network = 1\ntotal_timeout = \"1s\"\nmin_rate = \"1KiB/s\"\nupgrade_lifetime = \"1h\"\n\
          upgrade_idle = \"5m\"\n[otlp]\nendpoint = \"e\"\n\
          [upstreams.b]\nservers = [\"a:1\"]\nbalance = \"account_hash\"\nhttp = \"2\"\ntls = {{ server_name = \"x\" }}\n\
-         health = {{ path = \"/\" }}\neject = {{ failures = 1, for = \"1s\" }}\nretry_budget = 0.1\n\
-         breaker = {{ failures = 1, within = \"1s\", open_for = \"1s\" }}\n{}",
+         health = {{ path = \"/\" }}\neject = {{ failures = 1, for = \"1s\" }}\nretry_budget = 0.1\n{}",
         GATEWAY
     );
     let policy = format!("{POLICY}cors = {{ origins = [] }}\n{ROUTE}upgrade = [\"websocket\"]\n");
@@ -51,7 +50,6 @@ fn every_key_without_effect_is_warned_of() {
         "upstreams.b.health",
         "upstreams.b.eject",
         "upstreams.b.retry_budget",
-        "upstreams.b.breaker",
         "realm.cors",
         "upgrade",
     ] {

@@ -1,5 +1,5 @@
-//! A TCP proxy in front of Redis that misbehaves on command: slow, silent, cut, reset, refusing. Used by the outage and
-//! cancellation tests. It knows nothing of RESP, and it loses no byte but where a mood says so.
+//! A TCP proxy in front of Redis, or of an upstream, that misbehaves on command: slow, silent, cut, reset, refusing. Used by
+//! the tests of outages and cancellation. It knows nothing of RESP, and it loses no byte but where a mood says so.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -76,6 +76,11 @@ impl Toxic {
             move || shared.accept_forever(address, listener)
         });
         Self { address, shared, accepting: Some(accepting) }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The url for `[store]`.
