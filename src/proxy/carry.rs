@@ -185,7 +185,7 @@ impl Gateway {
         if reason == Reason::Internal {
             tracing::error!(request_id = exchange.request_id.as_str(), "{}", respond::cause_of(error));
         }
-        if session.response_written().is_some() {
+        if respond::replied(session).is_some() {
             return 0;
         }
         let reply = Problem::plain(reason).reply(&exchange.live.registry, exchange.request_id.as_str());

@@ -7,6 +7,7 @@ use pingora::proxy::Session;
 
 use super::Gateway;
 use super::exchange::Exchange;
+use super::respond;
 use crate::policy::facts::AppType;
 use crate::problem::registry::default_entry;
 use crate::reason::Reason;
@@ -52,7 +53,7 @@ impl Gateway {
             user_agent: text("user-agent"),
         };
         let reply = LoggedReply {
-            status: session.response_written().map(|written| written.status.as_u16()),
+            status: respond::replied(session).map(|head| head.status.as_u16()),
             bytes_out: session.body_bytes_sent() as u64,
             client_gone,
         };

@@ -33,6 +33,11 @@ pub async fn refuse(
     answer(session, exchange, &reply, body, problem.reason == Reason::RequestTimeout).await
 }
 
+/// The head of the reply that was written. An interim one (1xx) is none: the client still waits for its reply behind it.
+pub fn replied(session: &Session) -> Option<&ResponseHeader> {
+    session.response_written().filter(|head| !head.status.is_informational())
+}
+
 /// Writes a reply, then reads what the client still owes, within bounds.
 pub async fn answer(
     session: &mut Session,

@@ -3,7 +3,7 @@
 
 use crate::harness::lab::Lab;
 use crate::harness::request::{chunked, get, request};
-use crate::harness::upstream::{Step, Upstream, answer, head, json};
+use crate::harness::upstream::{Step, Upstream, answer, head, json, raw};
 
 const BODY: &str = r#"{"upstream":"says hello"}"#;
 
@@ -124,6 +124,19 @@ fn interim_answers_do_not_disturb_the_final_one() {
     let mut client = lab.gateway.client();
     for _ in 0..3 {
         assert_eq!(client.send(&get("/public/a")).assert_ok().text(), r#"{"final":true}"#);
+    }
+}
+
+#[test]
+fn an_upstream_that_ends_behind_an_interim_answer_leaves_nobody_without_a_final_one() {
+    let upstream = Upstream::scripted(|seen| match &*seen.target {
+        "/public/hints" => raw(b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        _ => raw(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    });
+    let lab = Lab::before(upstream, |builder| builder);
+    for (number, path) in ["/public/hints", "/public/goes-on"].into_iter().enumerate() {
+        lab.call(&get(path)).assert_denied(502, "502", "upstream_invalid");
+        lab.gateway.access_lines(number + 1).pop().expect("its line").assert(&[("status", "502")]);
     }
 }
 
