@@ -26,7 +26,7 @@ use portcullis::problem::registry::Registry;
 use portcullis::proxy::exchange::{Exchange, Live, Sender};
 use portcullis::proxy::forward;
 use portcullis::store::Store;
-use portcullis::telemetry::access_log::{AccessLine, timestamp};
+use portcullis::telemetry::access_line::{AccessLine, timestamp};
 use portcullis::telemetry::metrics::Counted;
 use portcullis::upstream::Upstreams;
 use tracking_allocator::{AllocationGroupId, AllocationRegistry, AllocationTracker, Allocator};
@@ -192,7 +192,7 @@ impl<'w> Forwarded<'w> {
         let live = Live::bind(&world.metrics, snapshot, Registry::with([]), upstreams, None);
         let patience = Store::memory().patience();
         let mut exchange = Exchange::begin(Arc::new(live), Counted::new(&world.metrics.in_flight), patience);
-        exchange.sender = Sender { client: CLIENT, chain: CLIENT.to_string(), trusted: false, https: false };
+        exchange.sender = Sender::direct(CLIENT);
         Self { set, call, permit, exchange }
     }
 
@@ -239,7 +239,7 @@ impl<'w> Forwarded<'w> {
             revision: self.set.snapshot.revision(),
         };
         let mut text = Vec::with_capacity(768);
-        serde_json::to_writer(&mut text, black_box(&line)).expect("a line is JSON");
+        black_box(&line).append_to(&mut text);
         text
     }
 }

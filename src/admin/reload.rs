@@ -34,7 +34,7 @@ use crate::directory::records::Records;
 use crate::identity::password::step_back;
 use crate::proxy::Gateway;
 use crate::proxy::exchange::Live;
-use crate::telemetry::access_log::timestamp;
+use crate::telemetry::access_line::timestamp;
 
 /// Accounts that a reload read, for the task that follows their file.
 pub struct NewAccounts {

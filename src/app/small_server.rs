@@ -19,9 +19,10 @@ use tokio::time::timeout;
 
 use crate::config::settings::Limits;
 use crate::policy::facts::{Fault, Fields as _};
-use crate::problem::envelope::Reply;
+use crate::problem::envelope::{Reply, json_headers};
 use crate::problem::registry::default_entry;
-use crate::proxy::edge::{Arrival, arrive, linger, write};
+use crate::proxy::arrival::{Arrival, Lull, arrive};
+use crate::proxy::edge::{linger, write};
 use crate::proxy::raw_head::RawHead;
 use crate::reason::Reason;
 
@@ -79,8 +80,8 @@ impl SmallServer {
 
     /// One request; the connection, if it may carry another.
     async fn serve_one(&self, mut io: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let (mut bytes, mut head) = (BytesMut::new(), RawHead::default());
-        let arriving = arrive(&self.limits, &mut io, &mut bytes, &mut head, shutdown.clone());
+        let (mut bytes, mut head, mut lull) = (BytesMut::new(), RawHead::default(), Lull::new(&self.limits, shutdown));
+        let arriving = arrive(&self.limits, &mut io, &mut bytes, &mut head, &mut lull);
         let fault = match timeout(self.bounds.head, arriving).await.ok()? {
             Arrival::Gone => return None,
             Arrival::Refused(fault) => Some(fault),
@@ -136,7 +137,7 @@ fn framing_fault(head: &RawHead) -> Option<Fault> {
 /// Answers a head that no carrier holds.
 async fn refuse(io: &mut Stream, fault: Fault, within: Duration) {
     let body = Bytes::from(format!("{}\n", json!({ "error": fault.cause })));
-    let headers = vec![("Content-Type", "application/json".to_owned()), ("Cache-Control", "no-store".to_owned())];
+    let headers = json_headers().into();
     let reply = Reply { status: default_entry(fault.reason).status, headers, body };
     if write(io, &reply, &reply.body, false, within).await {
         linger(io).await;

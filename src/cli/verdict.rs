@@ -8,7 +8,7 @@ mod text;
 mod wanted;
 mod words;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 pub use self::charges::Peek;
@@ -137,7 +137,9 @@ fn denied(around: &Around<'_>, facts: &Facts<'_>, denial: &Denial) -> Value {
     let problem = Problem { reason: denial.reason, hint: denial.hint.clone(), challenge };
     let reply = problem.reply(around.registry, REQUEST_ID);
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    let headers: Vec<Value> = reply.headers.iter().map(|(name, value)| json!(format!("{name}: {value}"))).collect();
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers: Vec<Value> =
+        reply.headers.iter().map(|(name, value)| json!(format!("{name}: {}", text(value)))).collect();
     let phrase = StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
     let line = format!("HTTP/1.1 {} {}", reply.status, phrase.unwrap_or_default());
     json!({

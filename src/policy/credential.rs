@@ -24,6 +24,13 @@ impl Scheme {
         [Scheme::Basic, Scheme::Token].into_iter().find(|scheme| name.eq_ignore_ascii_case(scheme.name()))
     }
 
+    /// The scheme of an `Authorization` value, whatever follows it; `None` when it is none of ours.
+    #[must_use]
+    pub fn named_by(value: &[u8]) -> Option<Self> {
+        let name = value.split(|byte| *byte == b' ').next()?;
+        std::str::from_utf8(value).ok().and(std::str::from_utf8(name).ok()).and_then(Self::parse)
+    }
+
     /// The name in policy files, logs and `X-Auth-Scheme`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::credential::Presented;
+use super::credential::{Presented, Scheme};
 use super::method::Method;
 use super::principal::{Account, Identity, Principal};
 use super::quota::{Charged, Charges, QuotaAnswer, QuotaIndex, Stage};
@@ -109,6 +109,23 @@ pub enum Body {
 impl<'a> RequestHead<'a> {
     /// Reads a head. It never fails: what is wrong stands in `fault`, and the first rung refuses it.
     pub fn read(method: &'a str, target: &'a [u8], fields: &'a dyn Fields, client: IpAddr) -> Self {
+        let (head, authorization) = Self::read_but_credential(method, target, fields, client);
+        Self { presented: Presented::parse(authorization), ..head }
+    }
+
+    /// The same for what is judged before any credential is: it tells the scheme that was presented, and no more.
+    pub fn read_on_arrival(method: &'a str, target: &'a [u8], fields: &'a dyn Fields, client: IpAddr) -> Self {
+        let (head, authorization) = Self::read_but_credential(method, target, fields, client);
+        let presented = Presented::Unreadable(Scheme::named_by(authorization), "not looked into on arrival");
+        Self { presented, ..head }
+    }
+
+    fn read_but_credential(
+        method: &'a str,
+        target: &'a [u8],
+        fields: &'a dyn Fields,
+        client: IpAddr,
+    ) -> (Self, &'a [u8]) {
         let mut head = Self {
             method: Method::parse(method),
             path: "",
@@ -124,8 +141,9 @@ impl<'a> RequestHead<'a> {
             client,
             fault: None,
         };
-        head.fault = head.fill(target).err();
-        head
+        let filled = head.fill(target);
+        head.fault = filled.err();
+        (head, filled.unwrap_or_default())
     }
 
     /// Whether `Connection` names the field: it then ends here and does not reach the upstream.
@@ -138,7 +156,8 @@ impl<'a> RequestHead<'a> {
         self.nominating && self.fields.values("connection").any(names)
     }
 
-    fn fill(&mut self, target: &'a [u8]) -> Result<(), Fault> {
+    /// Fills in what the target and the fields say; gives the value of `Authorization`.
+    fn fill(&mut self, target: &'a [u8]) -> Result<&'a [u8], Fault> {
         let target = parse_target(target).map_err(malformed)?;
         self.path = target.path;
         self.query = target.query;
@@ -168,8 +187,7 @@ impl<'a> RequestHead<'a> {
             return Err(malformed("upgrade with a body"));
         }
         self.app_type = lines.app_type;
-        self.presented = Presented::parse(lines.authorization.unwrap_or_default());
-        Ok(())
+        Ok(lines.authorization.unwrap_or_default())
     }
 }
 

@@ -3,9 +3,11 @@
 //! Whoever holds the connection writes it; nothing here knows one.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use serde::Serialize;
 
-use super::registry::{Entry, Registry};
+use super::body::{body, opening};
+use super::registry::Registry;
 use crate::policy::credential::Scheme;
 use crate::policy::decision::Hint;
 use crate::reason::Reason;
@@ -36,23 +38,9 @@ pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// Names and values; `Content-Length` is left to the writer.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(&'static str, HeaderValue)>,
     /// JSON.
     pub body: Bytes,
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    result: &'a str,
-    msg: &'a str,
-    desc: &'a str,
-    data: Detail<'a>,
-}
-
-#[derive(Serialize)]
-struct Detail<'a> {
-    reason: &'static str,
-    request_id: &'a str,
 }
 
 impl Problem {
@@ -66,32 +54,30 @@ impl Problem {
     #[must_use]
     pub fn reply(&self, registry: &Registry, request_id: &str) -> Reply {
         let entry = registry.entry(self.reason);
-        let desc = self.desc(entry);
-        let envelope = Envelope {
-            result: &entry.result,
-            msg: &entry.msg,
-            desc: &desc,
-            data: Detail { reason: self.reason.name(), request_id },
+        let body = match self.desc(&entry.desc) {
+            Some(desc) => body(&opening(self.reason, entry, &desc), request_id),
+            None => body(registry.opening(self.reason), request_id),
         };
-        let mut reply = json_reply(entry.status, &envelope, request_id);
+        let mut reply = reply(entry.status, body, request_id);
         if entry.status == 401 {
             self.challenge.write(&mut reply.headers);
         }
         if let Hint::Allow(methods) = &self.hint {
-            reply.headers.push(("Allow", methods.to_string()));
+            push(&mut reply.headers, "Allow", methods.to_string());
         }
         let hinted = if let Hint::RetryAfter(seconds) = self.hint { Some(seconds.max(1)) } else { None };
         if let Some(seconds) = hinted.or(entry.retry_after) {
-            reply.headers.push(("Retry-After", seconds.to_string()));
+            reply.headers.push(("Retry-After", seconds.into()));
         }
         reply
     }
 
-    fn desc(&self, entry: &Entry) -> String {
+    /// `desc`, where the hint makes another of it than the registry has.
+    fn desc(&self, registered: &str) -> Option<String> {
         match &self.hint {
-            Hint::Header(name) => format!("Add the header {}.", header_case(name)),
-            Hint::AppTypes(types) => format!("{} This call takes: {}.", entry.desc, types.join(", ")),
-            Hint::None | Hint::Allow(_) | Hint::RetryAfter(_) => entry.desc.clone().into_owned(),
+            Hint::Header(name) => Some(format!("Add the header {}.", header_case(name))),
+            Hint::AppTypes(types) => Some(format!("{registered} This call takes: {}.", types.join(", "))),
+            Hint::None | Hint::Allow(_) | Hint::RetryAfter(_) => None,
         }
     }
 }
@@ -99,25 +85,43 @@ impl Problem {
 /// A JSON reply that nobody may keep a copy of.
 #[must_use]
 pub fn json_reply(status: u16, body: &impl Serialize, request_id: &str) -> Reply {
-    Reply {
-        status,
-        headers: vec![
-            ("Content-Type", "application/json".to_owned()),
-            ("Cache-Control", "no-store".to_owned()),
-            ("X-Request-Id", request_id.to_owned()),
-        ],
-        // Strings and numbers always serialise; an empty body would still carry the status.
-        body: serde_json::to_vec(body).unwrap_or_default().into(),
+    // Strings and numbers always serialise; an empty body would still carry the status.
+    reply(status, serde_json::to_vec(body).unwrap_or_default(), request_id)
+}
+
+fn reply(status: u16, body: Vec<u8>, request_id: &str) -> Reply {
+    // Room for what a refusal adds, and for the fields of its quota.
+    let mut headers = Vec::with_capacity(8);
+    headers.extend(json_headers());
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.push(("X-Request-Id", id));
+    }
+    Reply { status, headers, body: body.into() }
+}
+
+/// The fields of JSON that nobody may keep a copy of.
+#[must_use]
+pub const fn json_headers() -> [(&'static str, HeaderValue); 2] {
+    [
+        ("Content-Type", HeaderValue::from_static("application/json")),
+        ("Cache-Control", HeaderValue::from_static("no-store")),
+    ]
+}
+
+/// Adds a field; one that is no text of a header is left out.
+fn push(headers: &mut Vec<(&'static str, HeaderValue)>, name: &'static str, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.push((name, value));
     }
 }
 
 impl Challenge {
     /// `Basic` is asked for only when it was presented: browsers answer it with a dialog of their own.
-    fn write(&self, headers: &mut Vec<(&'static str, String)>) {
+    fn write(&self, headers: &mut Vec<(&'static str, HeaderValue)>) {
         let name = if self.realm.is_empty() { "portcullis" } else { &self.realm };
-        headers.push(("WWW-Authenticate", format!("Token realm=\"{name}\"")));
+        push(headers, "WWW-Authenticate", format!("Token realm=\"{name}\""));
         if self.presented == Some(Scheme::Basic) {
-            headers.push(("WWW-Authenticate", format!("Basic realm=\"{name}\", charset=\"UTF-8\"")));
+            push(headers, "WWW-Authenticate", format!("Basic realm=\"{name}\", charset=\"UTF-8\""));
         }
     }
 }
@@ -139,7 +143,7 @@ mod tests {
     use crate::policy::method::{Method, MethodSet};
 
     fn header<'a>(reply: &'a Reply, name: &str) -> Vec<&'a str> {
-        reply.headers.iter().filter(|(known, _)| *known == name).map(|(_, value)| value.as_str()).collect()
+        reply.headers.iter().filter(|(known, _)| *known == name).map(|(_, value)| value.to_str().unwrap()).collect()
     }
 
     #[test]

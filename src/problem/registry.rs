@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::body::opening;
 use crate::reason::Reason;
 
 /// The wire form of one reason.
@@ -153,11 +154,13 @@ pub struct Override {
 #[derive(Clone, Debug)]
 pub struct Registry {
     entries: Vec<Entry>,
+    /// Bodies up to the request's id, of the entries as they are.
+    openings: Vec<Box<[u8]>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { entries: Reason::ALL.iter().map(|reason| default_entry(*reason)).collect() }
+        Self::with([])
     }
 }
 
@@ -165,9 +168,9 @@ impl Registry {
     /// The defaults with an operator's overrides.
     #[must_use]
     pub fn with(overrides: impl IntoIterator<Item = (Reason, Override)>) -> Self {
-        let mut registry = Self::default();
+        let mut entries: Vec<_> = Reason::ALL.iter().map(|reason| default_entry(*reason)).collect();
         for (reason, change) in overrides {
-            let Some(entry) = registry.entries.get_mut(reason as usize) else { continue };
+            let Some(entry) = entries.get_mut(reason as usize) else { continue };
             entry.status = change.status.unwrap_or(entry.status);
             for (field, value) in
                 [(&mut entry.result, change.result), (&mut entry.msg, change.msg), (&mut entry.desc, change.desc)]
@@ -177,7 +180,9 @@ impl Registry {
                 }
             }
         }
-        registry
+        let rows = Reason::ALL.iter().zip(&entries);
+        let openings = rows.map(|(reason, entry)| opening(*reason, entry, &entry.desc)).collect();
+        Self { entries, openings }
     }
 
     /// The row of a reason.
@@ -185,6 +190,11 @@ impl Registry {
     pub fn entry(&self, reason: Reason) -> &Entry {
         // The table has one row a reason from its making.
         &self.entries[reason as usize]
+    }
+
+    /// The body of a reason up to the request's id.
+    pub(super) fn opening(&self, reason: Reason) -> &[u8] {
+        &self.openings[reason as usize]
     }
 }
 

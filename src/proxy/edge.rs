@@ -3,13 +3,16 @@
 //! One deadline for the whole head, strict reading, and the JSON envelope for what cannot be read: the
 //! carrier would answer that without any hook. What reads well goes to the carrier as it came.
 
+use std::cell::RefCell;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora::prelude::timeout;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
@@ -17,13 +20,13 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Gateway;
+use super::arrival::{Arrival, Lull, arrive, read_some};
 use super::finish::{LoggedHead, LoggedReply};
 use super::hooks::Carrier;
-use super::raw_head::{Progress, RawHead, progress};
+use super::raw_head::RawHead;
 use super::respond::{DRAIN_BYTES, DRAIN_TIME};
 use super::turnstile::Turned;
-use crate::config::settings::Limits;
-use crate::policy::facts::{Fault, Fields, RequestHead};
+use crate::policy::facts::{Body, Fields, RequestHead};
 use crate::problem::envelope::Reply;
 use crate::reason::Reason;
 
@@ -31,76 +34,6 @@ use crate::reason::Reason;
 pub struct Edge {
     gateway: Arc<Gateway>,
     carrier: Arc<HttpProxy<Carrier>>,
-}
-
-/// What came of waiting for a head.
-pub(crate) enum Arrival {
-    /// A head with one reading; the bytes may hold more behind it.
-    Head,
-    /// A head that is refused.
-    Refused(Fault),
-    /// Nobody is there any more.
-    Gone,
-}
-
-/// Waits for a head, with one deadline for its first byte and one for the rest.
-pub(crate) async fn arrive(
-    limits: &Limits,
-    io: &mut Stream,
-    bytes: &mut BytesMut,
-    head: &mut RawHead,
-    mut shutdown: ShutdownWatch,
-) -> Arrival {
-    if bytes.is_empty() {
-        // One byte, so that an idle connection holds no buffer of ours.
-        let mut first = [0; 1];
-        let read = tokio::select! {
-            read = tokio::time::timeout(limits.idle_timeout, io.read(&mut first)) => read,
-            _ = shutdown.wait_for(|stop| *stop) => return Arrival::Gone,
-        };
-        match read {
-            Ok(Ok(1)) => bytes.extend_from_slice(&first),
-            _ => return Arrival::Gone,
-        }
-    }
-    match tokio::time::timeout(limits.header_timeout, rest_of_head(limits, io, bytes, head)).await {
-        Ok(arrival) => arrival,
-        // Empty lines alone are no request, so nothing is owed an answer.
-        Err(_) if bytes.is_empty() => Arrival::Gone,
-        Err(_) => Arrival::Refused(Fault {
-            reason: Reason::RequestTimeout,
-            cause: "the head took longer than header_timeout",
-        }),
-    }
-}
-
-async fn rest_of_head(limits: &Limits, io: &mut Stream, bytes: &mut BytesMut, head: &mut RawHead) -> Arrival {
-    let mut seen = 0;
-    loop {
-        // Empty lines in front of a request are no part of it: RFC 9112 section 2.2.
-        while seen == 0 && bytes.starts_with(b"\r\n") {
-            bytes.advance(2);
-        }
-        match progress(bytes, seen, limits) {
-            Err(fault) => {
-                // For the log: the request line, if it is there.
-                let _ = head.read(bytes, limits);
-                return Arrival::Refused(fault);
-            }
-            Ok(Progress::Ends(end)) => {
-                return match head.read(&bytes[..end], limits) {
-                    Ok(()) => Arrival::Head,
-                    Err(fault) => Arrival::Refused(fault),
-                };
-            }
-            Ok(Progress::More) => seen = bytes.len().saturating_sub(1),
-        }
-        bytes.reserve(4 << 10);
-        match io.read_buf(bytes).await {
-            Ok(0) | Err(_) => return Arrival::Gone,
-            Ok(_) => {}
-        }
-    }
 }
 
 impl Edge {
@@ -112,17 +45,15 @@ impl Edge {
 
     /// Answers a request that is refused, and closes unless `keep`. Whether the connection goes on.
     async fn refuse(&self, io: &mut Stream, head: &RawHead, turned: Turned<'_>, keep: bool) -> bool {
-        let (gateway, Turned { exchange, problem, app_type }) = (&self.gateway, turned);
+        let (gateway, Turned { exchange, problem, path, app_type }) = (&self.gateway, turned);
         let mut reply = problem.reply(&exchange.live.registry, exchange.request_id.as_str());
-        for (name, value) in exchange.quota_fields().into_iter().flatten() {
-            reply.headers.push((name, value.to_str().unwrap_or_default().to_owned()));
-        }
+        reply.headers.extend(exchange.quota_fields().into_iter().flatten());
         let body = if head.method() == "HEAD" { &[][..] } else { &reply.body };
         let written = write(io, &reply, body, keep, gateway.bounds.body_timeout).await;
         let logged = LoggedHead {
             version: if head.http_10 { "HTTP/1.0" } else { "HTTP/1.1" },
             method: head.method(),
-            path: loggable_path(head.target()),
+            path,
             app_type,
             user_agent: head.first("user-agent").and_then(|value| std::str::from_utf8(value).ok()),
         };
@@ -137,12 +68,12 @@ impl Edge {
 
     /// Whether a request is refused here, and the length of the body that it then owes; see [`owed_body`].
     fn turned<'h>(&self, head: &'h RawHead, peer: IpAddr) -> Option<(Turned<'h>, Option<u64>)> {
-        let judged = RequestHead::read(head.method(), head.target(), head, peer);
+        let judged = RequestHead::read_on_arrival(head.method(), head.target(), head, peer);
         match judged.fault {
             Some(fault) => Some((self.gateway.turn_away(head, fault, peer), owed_body(head, fault.reason))),
             None => {
                 // What is hard to read past is left to the carrier.
-                let owed = owed_body(head, Reason::QuotaExceeded)?;
+                let owed = owed_as_judged(head, &judged)?;
                 self.gateway.over_quota(head, judged).map(|turned| (turned, Some(owed)))
             }
         }
@@ -157,31 +88,42 @@ impl Edge {
         }
         let reading = async {
             while (bytes.len() as u64) < whole {
-                match io.read_buf(bytes).await {
-                    Ok(0) | Err(_) => return false,
-                    Ok(_) => {}
+                if !read_some(io, bytes).await {
+                    return false;
                 }
             }
             true
         };
-        let complete = tokio::time::timeout(DRAIN_TIME, reading).await.unwrap_or(false);
+        let complete = timeout(DRAIN_TIME, reading).await.unwrap_or(false);
         bytes.advance(bytes.len().min(usize::try_from(whole).unwrap_or(usize::MAX)));
         complete
     }
 }
 
-/// The length of the body that a refused request still owes; `None` when the connection cannot go on,
+/// The length of the body that a request without a fault owes; `None` as for [`owed_body`].
+fn owed_as_judged(head: &RawHead, judged: &RequestHead<'_>) -> Option<u64> {
+    let Body::Length(length) = judged.body else { return None };
+    let expects = head.first("expect").is_some();
+    let goes_on = (!judged.nominating || stays(head)) && !head.http_10 && !judged.upgrade && !expects;
+    (goes_on && length <= DRAIN_BYTES).then_some(length)
+}
+
+/// Whether `Connection`, if it is there, asks for nothing but to keep the connection.
+fn stays(head: &RawHead) -> bool {
+    head.values("connection").all(|value| value.eq_ignore_ascii_case(b"keep-alive"))
+}
+
+/// The length of the body that a request with a fault still owes; `None` when the connection cannot go on,
 /// because where the next request starts is not beyond doubt.
 fn owed_body(head: &RawHead, reason: Reason) -> Option<u64> {
     let count = |name: &str| head.values(name).count();
     let hosts = head.values("host").count() == 1;
     let host = head.first("host").and_then(|host| std::str::from_utf8(host).ok());
-    let stays = head.values("connection").all(|value| value.eq_ignore_ascii_case(b"keep-alive"));
-    let readable = matches!(reason, Reason::RequestMalformed | Reason::QuotaExceeded)
+    let readable = reason == Reason::RequestMalformed
         && !head.http_10
         && hosts
         && host.is_some_and(crate::policy::uri::is_host)
-        && stays
+        && stays(head)
         && count("transfer-encoding") == 0
         && count("upgrade") == 0
         && count("expect") == 0;
@@ -212,36 +154,41 @@ fn in_origin_form(bytes: BytesMut, head: &RawHead) -> BytesMut {
     }
 }
 
-/// The path of a target that may be anything; no query, which may hold secrets.
-fn loggable_path(target: &[u8]) -> &str {
-    let text = std::str::from_utf8(target).unwrap_or("-");
-    let text = text.split(['?', '#']).next().unwrap_or("-");
-    // `user:password@host` of an absolute form is nothing for a log.
-    match text.split_once("://") {
-        Some((_, rest)) => rest.find('/').map_or("-", |slash| &rest[slash..]),
-        None if text.is_empty() => "-",
-        None => text,
-    }
-}
-
 /// Writes a reply to a client whose head no carrier holds. Whether it was written.
 pub(crate) async fn write(io: &mut Stream, reply: &Reply, body: &[u8], keep: bool, within: Duration) -> bool {
-    let phrase = http::StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
+    let status = http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     let mut bytes = Vec::with_capacity(512 + body.len());
-    let mut push = |parts: &[&str]| parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
-    push(&["HTTP/1.1 ", &reply.status.to_string(), " ", phrase.unwrap_or("Refused"), "\r\n"]);
+    let mut push = |parts: &[&[u8]]| parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    let phrase = status.canonical_reason().unwrap_or("Refused");
+    push(&[b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", phrase.as_bytes(), b"\r\n"]);
     for (name, value) in &reply.headers {
-        push(&[name, ": ", value, "\r\n"]);
+        push(&[name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
     }
-    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-    push(&["Content-Length: ", &reply.body.len().to_string(), "\r\nDate: ", &date, "\r\nConnection: "]);
-    push(&[if keep { "keep-alive" } else { "close" }, "\r\n\r\n"]);
+    // Writing to memory cannot fail.
+    let _ = write!(bytes, "Content-Length: {}\r\nDate: ", reply.body.len());
+    push_date(&mut bytes);
+    bytes.extend_from_slice(b"\r\nConnection: ");
+    bytes.extend_from_slice(if keep { b"keep-alive\r\n\r\n" } else { b"close\r\n\r\n" });
     bytes.extend_from_slice(body);
     let writing = async {
         io.write_all(&bytes).await?;
         io.flush().await
     };
-    matches!(tokio::time::timeout(within, writing).await, Ok(Ok(())))
+    // The carrier's own clock, which is set only where the client does not take the bytes at once.
+    matches!(timeout(within, writing).await, Ok(Ok::<_, std::io::Error>(())))
+}
+
+/// Appends the value of `Date`, which a thread writes anew once a second.
+fn push_date(bytes: &mut Vec<u8>) {
+    thread_local!(static LAST: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) });
+    let second = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    LAST.with_borrow_mut(|(written, date)| {
+        if *written != second {
+            *date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+            *written = second;
+        }
+        bytes.extend_from_slice(date.as_bytes());
+    });
 }
 
 /// Half-closes and reads on for a while, so that the answer is not lost to a reset.
@@ -260,7 +207,7 @@ pub(crate) async fn linger(io: &mut Stream) {
         }
     };
     // Whatever is left after the time is cut off.
-    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+    let _ = timeout(DRAIN_TIME, reading).await;
 }
 
 #[async_trait]
@@ -278,10 +225,10 @@ impl HttpServerApp for Edge {
             ServerSession::H1(h1) => h1.into_inner(),
             other => return self.carrier.process_new_http(other, shutdown).await,
         };
-        let (mut bytes, mut head) = (BytesMut::new(), RawHead::default());
         let limits = &self.gateway.bounds;
+        let (mut bytes, mut head, mut lull) = (BytesMut::new(), RawHead::default(), Lull::new(limits, shutdown));
         loop {
-            match arrive(limits, &mut io, &mut bytes, &mut head, shutdown.clone()).await {
+            match arrive(limits, &mut io, &mut bytes, &mut head, &mut lull).await {
                 Arrival::Gone => return None,
                 Arrival::Refused(fault) => {
                     self.refuse(&mut io, &head, self.gateway.turn_away(&head, fault, peer), false).await;
@@ -315,25 +262,5 @@ impl HttpServerApp for Edge {
 
     async fn http_cleanup(&self) {
         self.carrier.http_cleanup().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_logged_path_holds_no_query_and_no_userinfo() {
-        for (target, path) in [
-            ("/a/../b?token=x", "/a/../b"),
-            ("http://user:pass@host/a?b", "/a"),
-            ("http://user:pass@host", "-"),
-            ("", "-"),
-            ("*", "*"),
-            ("/a#secret", "/a"),
-        ] {
-            assert_eq!(loggable_path(target.as_bytes()), path);
-        }
-        assert_eq!(loggable_path(b"\xff"), "-");
     }
 }

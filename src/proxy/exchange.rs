@@ -1,6 +1,7 @@
 //! What one request remembers from its head to its access line: the carrier's per-request context.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,12 +67,34 @@ impl Live {
 pub struct Sender {
     /// The client.
     pub client: IpAddr,
-    /// `X-Forwarded-For` as it goes upstream: the verified chain and the peer.
-    pub chain: String,
+    /// Whom trusted proxies speak for, the client first, as far as they are trusted; nobody where there is none of them.
+    pub verified: Vec<IpAddr>,
+    /// Who is connected.
+    pub peer: IpAddr,
     /// The peer is a trusted proxy.
     pub trusted: bool,
     /// The client spoke TLS, as a trusted proxy says.
     pub https: bool,
+}
+
+impl Sender {
+    /// A client that is connected itself.
+    #[must_use]
+    pub const fn direct(peer: IpAddr) -> Self {
+        Self { client: peer, verified: Vec::new(), peer, trusted: false, https: false }
+    }
+
+    /// `X-Forwarded-For` as it goes upstream: the verified chain and the peer.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut chain = String::new();
+        for address in &self.verified {
+            // Writing to a text cannot fail.
+            let _ = write!(chain, "{address}, ");
+        }
+        let _ = write!(chain, "{}", self.peer);
+        chain
+    }
 }
 
 /// What became known of a request while it was judged; all of it is for the log.
@@ -173,7 +196,7 @@ impl Exchange {
             request_id: RequestId::fresh(),
             live,
             patience,
-            sender: Sender { client: IpAddr::from([0, 0, 0, 0]), chain: String::new(), trusted: false, https: false },
+            sender: Sender::direct(IpAddr::from([0, 0, 0, 0])),
             notes: Notes::default(),
             spending: Spending::default(),
             permit: None,

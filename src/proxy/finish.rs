@@ -11,7 +11,7 @@ use super::respond;
 use crate::policy::facts::AppType;
 use crate::problem::registry::default_entry;
 use crate::reason::Reason;
-use crate::telemetry::access_log::{AccessLine, timestamp};
+use crate::telemetry::access_line::{AccessLine, timestamp};
 use crate::telemetry::meters::{Outcome, Place};
 use crate::upstream::Upstream;
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use http::header::{CONNECTION, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
-use super::exchange::{Exchange, Sender};
+use super::exchange::Exchange;
 use crate::policy::decision::Hint;
 use crate::policy::ladder::Permit;
 use crate::policy::left_behind::is_dropped;
@@ -94,10 +94,10 @@ pub fn edits(
     host: &str,
     arrived: &Target<'_>,
 ) -> HeadEdits {
-    let Sender { chain, https, .. } = &exchange.sender;
+    let chain = exchange.sender.chain();
     let mut edits = HeadEdits { target: None, set: Vec::with_capacity(12) };
-    let protocol = if *https { "https" } else { "http" };
-    let told = Told { request_id: exchange.request_id.as_str(), chain, protocol, host };
+    let protocol = if exchange.sender.https { "https" } else { "http" };
+    let told = Told { request_id: exchange.request_id.as_str(), chain: &chain, protocol, host };
     told_headers(permit, realm, told, |name, value| edits.put(name, value));
     if route.strip_base && !realm.base.is_empty() {
         edits.target = arrived.origin_form.strip_prefix(&*realm.base).map(str::to_owned);

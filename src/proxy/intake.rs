@@ -3,13 +3,12 @@
 //! Called by `Gateway::take` and by the edge. It reads heads, never bodies; the reading itself is
 //! `policy::facts`, so that tools read requests as live traffic does.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use super::exchange::Sender;
+use super::exchange::{Exchange, Sender};
 use crate::policy::facts::Fields;
 use crate::telemetry::request_id::RequestId;
 
@@ -38,7 +37,7 @@ pub fn sender(peer: IpAddr, fields: &dyn Fields, trusted: &[IpNet]) -> Sender {
     let peer = peer.to_canonical();
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     if !is_trusted(peer) {
-        return Sender { client: peer, chain: peer.to_string(), trusted: false, https: false };
+        return Sender::direct(peer);
     }
     let https = fields.first("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
     let mut listed: Vec<IpAddr> = Vec::new();
@@ -58,22 +57,18 @@ pub fn sender(peer: IpAddr, fields: &dyn Fields, trusted: &[IpNet]) -> Sender {
     if !readable {
         tracing::debug!("a trusted proxy sent an X-Forwarded-For that cannot be read whole");
     }
-    let verified = listed.iter().rposition(|address| !is_trusted(*address)).unwrap_or(0);
-    let verified = listed.get(verified..).unwrap_or_default();
-    let mut chain = String::new();
-    for address in verified {
-        // Writing to a text cannot fail.
-        let _ = write!(chain, "{address}, ");
-    }
-    let _ = write!(chain, "{peer}");
-    Sender { client: verified.first().copied().unwrap_or(peer), chain, trusted: true, https }
+    let last = listed.iter().rposition(|address| !is_trusted(*address)).unwrap_or(0);
+    let verified = listed.split_off(last);
+    Sender { client: verified.first().copied().unwrap_or(peer), verified, peer, trusted: true, https }
 }
 
-/// The id of the request: a trusted proxy's when it is readable, else a fresh one.
-#[must_use]
-pub fn request_id(sender: &Sender, fields: &dyn Fields) -> RequestId {
+/// Notes who sent a request, and the id that a trusted proxy gave it, when that is readable; else it keeps its own.
+pub fn note_sender(exchange: &mut Exchange, sender: Sender, fields: &dyn Fields) {
     let given = if sender.trusted { fields.first("x-request-id").and_then(RequestId::accept) } else { None };
-    given.unwrap_or_else(RequestId::fresh)
+    if let Some(given) = given {
+        exchange.request_id = given;
+    }
+    exchange.sender = sender;
 }
 
 #[cfg(test)]
@@ -87,7 +82,7 @@ mod tests {
         }
         let trusted = ["10.0.0.0/8".parse().unwrap()];
         let sender = sender(peer.parse().unwrap(), &MapFields(&map), &trusted);
-        (sender.client.to_string(), sender.chain)
+        (sender.client.to_string(), sender.chain())
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! carrier: `hooks` implements its trait, `carry` converts, and the rules know neither.
 
 pub mod admit;
+pub mod arrival;
 pub mod builtin;
 pub mod carry;
 pub mod edge;
@@ -76,8 +77,8 @@ impl Gateway {
         let (verdict, body) = {
             let header = session.req_header();
             let fields = MapFields(&header.headers);
-            exchange.sender = intake::sender(peer.unwrap_or(exchange.sender.client), &fields, &self.trusted_proxies);
-            exchange.request_id = intake::request_id(&exchange.sender, &fields);
+            let sender = intake::sender(peer.unwrap_or(exchange.sender.peer), &fields, &self.trusted_proxies);
+            intake::note_sender(exchange, sender, &fields);
             let head = RequestHead::read(header.method.as_str(), header.raw_path(), &fields, exchange.sender.client);
             let body = if head.fault.is_some() { Body::Chunked } else { head.body };
             (self.admit(&head, &live, (exchange.started, &exchange.patience)).await, body)

@@ -67,7 +67,7 @@ pub async fn answer(
 async fn write(session: &mut Session, exchange: &Exchange, reply: &Reply) -> pingora::Result<()> {
     let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 3))?;
     for (name, value) in &reply.headers {
-        head.append_header(*name, value.as_str())?;
+        head.append_header(*name, value.clone())?;
     }
     for (name, value) in exchange.quota_fields().into_iter().flatten() {
         head.append_header(name, value)?;

@@ -15,7 +15,7 @@ use super::intake;
 use super::raw_head::RawHead;
 use crate::limits::{Refused, Said};
 use crate::policy::decision::Denial;
-use crate::policy::facts::{Facts, Fault, RequestHead};
+use crate::policy::facts::{AppType, Facts, Fault, RequestHead};
 use crate::policy::ladder::{Decision, decide};
 use crate::policy::quota::{QuotaAnswer, Stage};
 use crate::policy::route::Realm;
@@ -29,6 +29,8 @@ pub(super) struct Turned<'h> {
     /// What the client is told.
     pub problem: Problem,
     /// Of the head, for the log.
+    pub path: &'h str,
+    /// The same.
     pub app_type: Option<&'h str>,
 }
 
@@ -36,12 +38,11 @@ impl Gateway {
     /// Refuses a head for its fault.
     pub(super) fn turn_away<'h>(&self, head: &'h RawHead, fault: Fault, peer: IpAddr) -> Turned<'h> {
         let mut exchange = self.begin();
-        exchange.sender = intake::sender(peer, head, &self.trusted_proxies);
-        exchange.request_id = intake::request_id(&exchange.sender, head);
+        intake::note_sender(&mut exchange, intake::sender(peer, head, &self.trusted_proxies), head);
         let live = Arc::clone(&exchange.live);
         let mut judged = RequestHead::read(head.method(), head.target(), head, exchange.sender.client);
         judged.fault = Some(fault);
-        turned(exchange, &Facts::new(&judged, &live.snapshot), app_type_token(judged.app_type))
+        turned(exchange, &Facts::new(&judged, &live.snapshot), (loggable_path(head.target()), judged.app_type))
     }
 
     /// Refuses a request whose quotas on arrival have nothing left; `None`: it may go on and be judged. The head was read as
@@ -60,14 +61,13 @@ impl Gateway {
         let Refused { quota, retry_after, reading } = self.limits.refused_here(&charges, note)?;
         facts.arrival = Some(QuotaAnswer::Refused { quota, retry_after });
         let mut exchange = self.begin_with(Arc::clone(&live));
-        exchange.request_id = intake::request_id(&sender, head);
-        exchange.sender = sender;
+        intake::note_sender(&mut exchange, sender, head);
         exchange.spending.reading = reading;
-        Some(turned(exchange, &facts, app_type_token(judged.app_type)))
+        Some(turned(exchange, &facts, (judged.path, judged.app_type)))
     }
 }
 
-fn turned<'h>(mut exchange: Exchange, facts: &Facts<'_>, app_type: Option<&'h str>) -> Turned<'h> {
+fn turned<'h>(mut exchange: Exchange, facts: &Facts<'_>, (path, app_type): (&'h str, AppType<'h>)) -> Turned<'h> {
     let decision = decide(facts);
     exchange.notes = Notes { quota: facts.refused_quota(), ..notes(facts, &decision) };
     let denial = match decision {
@@ -76,11 +76,43 @@ fn turned<'h>(mut exchange: Exchange, facts: &Facts<'_>, app_type: Option<&'h st
     };
     let (problem, cause) = refusal(facts, denial);
     exchange.fail(problem.reason, cause);
-    Turned { exchange, problem, app_type }
+    Turned { exchange, problem, path, app_type: app_type_token(app_type) }
 }
 
 /// Whether any request can be refused by [`Gateway::over_quota`]: where none can, no head is looked at twice.
 pub(super) fn refuses_arrivals(realms: &[Realm]) -> bool {
     let mut quotas = realms.iter().flat_map(|realm| &realm.quotas);
     quotas.any(|quota| quota.per.stage() == Stage::Arrival && !quota.limit.is_shared())
+}
+
+/// The path of a target that may be anything; no query, which may hold secrets.
+fn loggable_path(target: &[u8]) -> &str {
+    let text = std::str::from_utf8(target).unwrap_or("-");
+    let text = text.split(['?', '#']).next().unwrap_or("-");
+    // `user:password@host` of an absolute form is nothing for a log.
+    match text.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("-", |slash| &rest[slash..]),
+        None if text.is_empty() => "-",
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logged_path_holds_no_query_and_no_userinfo() {
+        for (target, path) in [
+            ("/a/../b?token=x", "/a/../b"),
+            ("http://user:pass@host/a?b", "/a"),
+            ("http://user:pass@host", "-"),
+            ("", "-"),
+            ("*", "*"),
+            ("/a#secret", "/a"),
+        ] {
+            assert_eq!(loggable_path(target.as_bytes()), path);
+        }
+        assert_eq!(loggable_path(b"\xff"), "-");
+    }
 }

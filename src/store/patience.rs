@@ -22,15 +22,15 @@ struct Left {
     left: Duration,
     /// Calls that are waited for now.
     waiting: u32,
-    /// Since when one is; only then of meaning.
-    since: Instant,
+    /// Since when one is; most requests never look at the clock for it.
+    since: Option<Instant>,
 }
 
 impl Patience {
     /// Waits for so long in all.
     #[must_use]
     pub fn new(budget: Duration) -> Self {
-        Self(Mutex::new(Left { left: budget, waiting: 0, since: Instant::now() }))
+        Self(Mutex::new(Left { left: budget, waiting: 0, since: None }))
     }
 
     /// Waits for a call for as long as there is patience left.
@@ -54,9 +54,7 @@ impl Patience {
         if left.is_zero() {
             return None;
         }
-        if state.waiting == 0 {
-            state.since = Instant::now();
-        }
+        state.since.get_or_insert_with(Instant::now);
         state.waiting += 1;
         Some((Waiting(self), left))
     }
@@ -68,7 +66,7 @@ impl Patience {
 
 impl Left {
     fn left_now(&self) -> Duration {
-        if self.waiting == 0 { self.left } else { self.left.saturating_sub(self.since.elapsed()) }
+        self.since.map_or(self.left, |since| self.left.saturating_sub(since.elapsed()))
     }
 }
 
@@ -80,6 +78,7 @@ impl Drop for Waiting<'_> {
         let mut state = self.0.lock();
         if state.waiting == 1 {
             state.left = state.left_now();
+            state.since = None;
         }
         state.waiting -= 1;
     }

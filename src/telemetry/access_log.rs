@@ -1,176 +1,166 @@
 //! The access log: one JSON object a request.
 //!
-//! A line alone answers "why was I refused". Writing never blocks a request: lines go to a writer thread
-//! over a bounded channel, and what does not fit is dropped and counted. The thread writes what has gathered at once, since
-//! under load waking it for each line would cost as much as refusing a request.
+//! Writing never blocks a request: lines gather in memory, which is bounded, and a thread of its own writes what has
+//! gathered at once. What does not fit, or cannot be written, is lost and counted. Under load, waking that thread for each
+//! line, or handing each over by itself, would cost as much as refusing a request.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
-use time::OffsetDateTime;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-
-/// What is said of one request. `None` is written as `null`.
-#[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "the fields of contract section 11, by their own names")]
-pub struct AccessLine<'a> {
-    pub time: &'a str,
-    pub request_id: &'a str,
-    pub client: std::net::IpAddr,
-    pub http_version: &'static str,
-    pub realm: Option<&'a str>,
-    pub route: Option<&'a str>,
-    pub method: &'a str,
-    /// Without the query.
-    pub path: &'a str,
-    /// 499 when the client left before the reply was complete.
-    pub status: u16,
-    pub outcome: &'static str,
-    pub reason: Option<&'static str>,
-    /// Private: for operators only.
-    pub cause: Option<&'a str>,
-    pub role: Option<&'a str>,
-    pub account: Option<&'a str>,
-    pub credential: Option<&'a str>,
-    pub scheme: Option<&'static str>,
-    pub lineage: Option<&'a str>,
-    pub target: Option<&'a str>,
-    pub relation: &'static str,
-    pub scope: Option<&'static str>,
-    pub app_type: Option<&'a str>,
-    pub quota: Option<&'a str>,
-    /// Seconds.
-    pub duration: f64,
-    /// Seconds without the upstream's.
-    pub gateway_time: f64,
-    pub upstream: Option<&'a str>,
-    pub upstream_status: Option<u16>,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub user_agent: Option<&'a str>,
-    pub revision: &'a str,
-}
+use super::access_line::AccessLine;
 
 /// Where lines go.
 #[derive(Clone)]
-pub struct AccessLog {
-    writer: NonBlocking,
-    dropped: ErrorCounter,
-    lost: Arc<AtomicU64>,
+pub struct AccessLog(Arc<Queue>);
+
+/// Keeps the log open; dropping it writes what is queued, as far as somebody takes it.
+pub struct AccessLogGuard(Arc<Queue>);
+
+/// Between the requests and the thread that writes.
+#[derive(Default)]
+struct Queue {
+    gathered: Mutex<Gathered>,
+    changed: Condvar,
+    lost: AtomicU64,
 }
 
-/// A file or pipe whose failures are counted: a line that cannot be written is lost, not silently so. Used by the writer
-/// thread alone, which calls `flush` whenever it has emptied the channel.
-struct Sink<W> {
-    inner: W,
-    lost: Arc<AtomicU64>,
-    /// Lines to be written, and how many.
-    gathered: Vec<u8>,
+#[derive(Default)]
+struct Gathered {
+    lines: Lines,
+    /// The thread waits to be woken.
+    waiting: bool,
+    /// No more lines are taken.
+    ended: bool,
+    /// The thread has written the last one.
+    written: bool,
+}
+
+#[derive(Default)]
+struct Lines {
+    text: Vec<u8>,
     count: u64,
 }
-
-impl<W: Write> Sink<W> {
-    const fn new(inner: W, lost: Arc<AtomicU64>) -> Self {
-        Self { inner, lost, gathered: Vec::new(), count: 0 }
-    }
-
-    fn write_out(&mut self) {
-        let written = self.inner.write_all(&self.gathered).and_then(|()| self.inner.flush());
-        if written.is_err() {
-            self.lost.fetch_add(self.count, Ordering::Relaxed);
-        }
-        self.gathered.clear();
-        self.count = 0;
-    }
-}
-
-impl<W: Write> Write for Sink<W> {
-    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        self.gathered.extend_from_slice(line);
-        self.count += 1;
-        if self.gathered.len() >= LARGEST_WRITE {
-            self.write_out();
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.write_out();
-        // Lines of the next moment gather in the channel, and nobody has to wake this thread for them.
-        std::thread::sleep(PAUSE);
-        Ok(())
-    }
-}
-
-/// Bytes of lines that are written in one go.
-const LARGEST_WRITE: usize = 64 << 10;
-
-/// How long a line waits at most because another was written just before.
-const PAUSE: Duration = Duration::from_millis(2);
-
-/// Keeps the writer thread; dropping it writes what is queued.
-pub struct AccessLogGuard(#[allow(dead_code, reason = "held for its drop")] WorkerGuard);
-
-const QUEUED_LINES: usize = 65_536;
 
 impl AccessLog {
     /// Opens the log: a file to append to, or standard output.
     ///
     /// # Errors
-    /// When the file cannot be opened.
+    /// When the file cannot be opened, or no thread be started.
     pub fn open(path: Option<&Path>) -> std::io::Result<(Self, AccessLogGuard)> {
-        let builder =
-            NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("access-log");
-        let lost = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&lost);
-        let (writer, guard) = match path {
-            None => builder.finish(Sink::new(std::io::stdout(), counted)),
-            Some(path) => {
-                let inner = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-                builder.finish(Sink::new(inner, counted))
-            }
-        };
-        let dropped = writer.error_counter();
-        Ok((Self { writer, dropped, lost }, AccessLogGuard(guard)))
+        match path {
+            None => Self::onto(std::io::stdout()),
+            Some(path) => Self::onto(std::fs::OpenOptions::new().create(true).append(true).open(path)?),
+        }
+    }
+
+    fn onto(out: impl Write + Send + 'static) -> std::io::Result<(Self, AccessLogGuard)> {
+        let queue = Arc::new(Queue::default());
+        let written = Arc::clone(&queue);
+        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || written.write_to(out))?;
+        Ok((Self(Arc::clone(&queue)), AccessLogGuard(queue)))
     }
 
     /// Queues a line.
     pub fn write(&self, line: &AccessLine<'_>) {
-        let mut text = Vec::with_capacity(768);
-        if serde_json::to_writer(&mut text, line).is_ok() {
-            text.push(b'\n');
-            // The writer never fails: a full queue drops the line and counts it.
-            let _ = self.writer.clone().write_all(&text);
-        }
+        // Made before the queue is locked, where the last one was.
+        thread_local!(static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        LINE.with_borrow_mut(|text| {
+            text.clear();
+            line.append_to(text);
+            self.0.push(text);
+        });
     }
 
     /// How many lines were lost since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.dropped_lines() as u64 + self.lost.load(Ordering::Relaxed)
+        self.0.lost.load(Ordering::Relaxed)
     }
 }
 
-/// Now, as RFC 3339 in UTC to the millisecond; of one width, so that lines sort as text.
-#[must_use]
-pub fn timestamp() -> String {
-    let now = OffsetDateTime::now_utc();
-    let (date, time) = (now.date(), now.time());
-    let (month, day) = (u8::from(date.month()), date.day());
-    let (hour, minute, second, millisecond) = time.as_hms_milli();
-    format!("{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z", date.year())
+impl Drop for AccessLogGuard {
+    fn drop(&mut self) {
+        let mut gathered = self.0.lock();
+        gathered.ended = true;
+        self.0.changed.notify_all();
+        // Who does not read the log does not keep the gateway from ending either.
+        let _ = self.0.changed.wait_timeout_while(gathered, LAST_LINES, |gathered| !gathered.written);
+    }
 }
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut gathered = self.lock();
+        if gathered.ended || gathered.lines.text.len() + line.len() > LARGEST_QUEUE {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        gathered.lines.text.extend_from_slice(line);
+        gathered.lines.count += 1;
+        if std::mem::take(&mut gathered.waiting) {
+            drop(gathered);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Exchanges what has gathered, as soon as something has, for empty lines; `false` at the end.
+    fn take(&self, lines: &mut Lines) -> bool {
+        let idle = |gathered: &mut Gathered| {
+            gathered.waiting = gathered.lines.count == 0 && !gathered.ended;
+            gathered.waiting
+        };
+        let mut gathered = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut gathered.lines, lines);
+        lines.count > 0
+    }
+
+    fn write_to(&self, mut out: impl Write) {
+        let mut lines = Lines::default();
+        while self.take(&mut lines) {
+            if out.write_all(&lines.text).and_then(|()| out.flush()).is_err() {
+                self.lost.fetch_add(lines.count, Ordering::Relaxed);
+            }
+            lines.count = 0;
+            lines.text.clear();
+            // What a log that stood still for a while took is not kept.
+            lines.text.shrink_to(LARGEST_KEPT);
+            // Lines of the next moment gather, and nobody has to wake this thread for them.
+            std::thread::sleep(PAUSE);
+        }
+        self.lock().written = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Bytes of lines that wait to be written: some fifty thousand lines.
+const LARGEST_QUEUE: usize = 32 << 20;
+
+/// Bytes of memory that are kept for lines while there are none.
+const LARGEST_KEPT: usize = 1 << 20;
+
+/// How long a line waits at most because another was written just before.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long the end waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Instant;
+
     use super::*;
 
     /// Remembers each write, or takes none.
-    struct Pipe(Option<Arc<std::sync::Mutex<Vec<Vec<u8>>>>>);
+    struct Pipe(Option<Arc<Mutex<Vec<Vec<u8>>>>>);
 
     impl Write for Pipe {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -184,30 +174,78 @@ mod tests {
         }
     }
 
+    /// A queue that takes no more lines after these.
+    fn ended(lines: &[&[u8]]) -> Queue {
+        let queue = Queue::default();
+        lines.iter().for_each(|line| queue.push(line));
+        queue.lock().ended = true;
+        queue
+    }
+
     #[test]
     fn lines_that_gathered_are_one_write_each_whole_and_in_order() {
-        let writes = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let mut sink = Sink::new(Pipe(Some(Arc::clone(&writes))), Arc::default());
-        for line in [b"one\n", b"two\n"] {
-            sink.write_all(line).unwrap();
-        }
-        assert!(writes.lock().unwrap().is_empty(), "the channel may hold more");
-        sink.flush().unwrap();
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        ended(&[b"one\n", b"two\n"]).write_to(Pipe(Some(Arc::clone(&writes))));
         assert_eq!(*writes.lock().unwrap(), [b"one\ntwo\n"]);
-        // What is very long does not wait for an end.
-        sink.write_all(&[b'x'; LARGEST_WRITE]).unwrap();
-        assert_eq!(writes.lock().unwrap().len(), 2);
     }
 
     #[test]
     fn every_line_that_cannot_be_written_is_counted() {
-        let lost = Arc::new(AtomicU64::new(0));
-        let mut sink = Sink::new(Pipe(None), Arc::clone(&lost));
-        for _ in 0..3 {
-            sink.write_all(b"line\n").unwrap();
+        let queue = ended(&[&b"line\n"[..]; 3]);
+        queue.write_to(Pipe(None));
+        // Nor is one that comes too late forgotten.
+        queue.push(b"line\n");
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_what_fits_stays() {
+        let (long, lines) = (vec![b'x'; LARGEST_QUEUE / 4], Queue::default());
+        for _ in 0..6 {
+            lines.push(&long);
         }
-        sink.flush().unwrap();
-        sink.flush().unwrap();
-        assert_eq!(lost.load(Ordering::Relaxed), 3);
+        assert_eq!((lines.lock().lines.count, lines.lost.load(Ordering::Relaxed)), (4, 2));
+    }
+
+    #[test]
+    fn lines_of_many_threads_are_all_written_before_the_log_is_closed() {
+        const LINES: usize = 2000;
+        let writes = Arc::new(Mutex::new(Vec::new()));
+        let (log, guard) = AccessLog::onto(Pipe(Some(Arc::clone(&writes)))).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..LINES).for_each(|_| log.0.push(b"a line\n")));
+            }
+        });
+        drop(guard);
+        let written = writes.lock().unwrap().concat();
+        assert_eq!(written, b"a line\n".repeat(2 * LINES));
+        assert_eq!(log.dropped(), 0);
+    }
+
+    /// Nobody reads it while the sender lives.
+    struct Stuck(mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_holds_neither_a_line_nor_the_end() {
+        let (_reader, stuck) = mpsc::channel();
+        let (log, guard) = AccessLog::onto(Stuck(stuck)).unwrap();
+        let began = Instant::now();
+        log.0.push(b"line\n");
+        log.0.push(b"line\n");
+        assert!(began.elapsed() < LAST_LINES / 2, "{:?}", began.elapsed());
+        drop(guard);
+        assert!(began.elapsed() < LAST_LINES * 5, "{:?}", began.elapsed());
     }
 }

@@ -22,7 +22,7 @@ use crate::directory::records::Records;
 use crate::problem::registry::{Override, Registry};
 use crate::proxy::exchange::Live;
 use crate::proxy::shadow::Shadow;
-use crate::telemetry::access_log::timestamp;
+use crate::telemetry::access_line::timestamp;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstreams;
 
