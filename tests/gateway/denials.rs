@@ -1,6 +1,9 @@
 //! Refusals on a connection: they keep it where nothing is owed, drain a little, and close where too much is owed
 //! (contract section 6).
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use crate::harness::lab::{Held, Lab, Shared};
 use crate::harness::request::{Request, get, post, request};
 
@@ -37,6 +40,22 @@ fn each_denial_has_its_envelope_and_keeps_the_connection() {
         client.send(&request).assert_denied(status, result, reason);
         client.send(&get("/public/ping")).assert_ok();
     }
+}
+
+#[test]
+fn the_idle_time_begins_anew_with_each_denial() {
+    const IDLE: Duration = Duration::from_secs(2);
+    let lab = Lab::with(|builder| builder.limits("idle_timeout = \"2s\""));
+    let mut client = lab.gateway.client();
+    let mut answered = Instant::now();
+    // Longer than the idle time as a whole, much shorter between two requests.
+    for _ in 0..5 {
+        client.send(&get("/orders/%zz")).assert_denied(400, "1002", "request_malformed");
+        answered = Instant::now();
+        thread::sleep(IDLE * 2 / 5);
+    }
+    client.assert_closes();
+    assert!(answered.elapsed() > IDLE * 9 / 10, "{:?}", answered.elapsed());
 }
 
 #[test]
