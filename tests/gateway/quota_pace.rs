@@ -122,7 +122,9 @@ fn cost(lab: &Lab, request: &Request, status: u16, time: Duration) -> Duration {
 #[test]
 #[ignore = "soak: make soak"]
 fn a_429_costs_at_most_a_fifth_of_the_cpu_of_a_forwarded_call() {
-    let time = Duration::from_secs(5);
+    // By turns, and short ones: what a core does at a time depends on what else the machine does just then.
+    const TURNS: usize = 15;
+    let time = Duration::from_secs(1);
     let upstream = || Upstream::forgetful(|_| json(200, "{}"));
     let wide = Shop::default().quota("door", "per = \"address\"\nrate = \"1000000/s\"", &["arrival"]);
     let narrow = Shop::default().quota("door", "per = \"address\"\nrate = \"1/h\"", &["arrival"]);
@@ -130,8 +132,8 @@ fn a_429_costs_at_most_a_fifth_of_the_cpu_of_a_forwarded_call() {
         (wide.lab_before(upstream(), |builder| builder), narrow.lab_before(upstream(), |builder| builder));
     open.call(&user("/s/items/1")).assert_ok();
     shut.call(&user("/s/items/1")).assert_ok();
-    cost(&open, &user("/s/items/1"), 200, Duration::from_secs(1));
-    let mut ratios: Vec<f64> = (0..3)
+    cost(&open, &user("/s/items/1"), 200, time);
+    let mut ratios: Vec<f64> = (0..TURNS)
         .map(|_| {
             let (forwarded, refused) =
                 (cost(&open, &user("/s/items/1"), 200, time), cost(&shut, &user("/s/items/1"), 429, time));
@@ -141,6 +143,6 @@ fn a_429_costs_at_most_a_fifth_of_the_cpu_of_a_forwarded_call() {
         })
         .collect();
     ratios.sort_by(f64::total_cmp);
-    eprintln!("median of 3: {:.3}", ratios[1]);
-    assert!(ratios[1] <= 0.2, "{ratios:?}");
+    eprintln!("median of {TURNS}: {:.3}", ratios[TURNS / 2]);
+    assert!(ratios[TURNS / 2] <= 0.2, "{ratios:?}");
 }
