@@ -124,10 +124,14 @@ impl Queue {
 
     fn write_to(&self, mut out: impl Write) {
         let mut lines = Lines::default();
+        let mut torn = false;
         while self.take(&mut lines) {
-            if out.write_all(&lines.text).and_then(|()| out.flush()).is_err() {
-                self.lost.fetch_add(lines.count, Ordering::Relaxed);
-            }
+            // What comes behind a line that was written in part is a line of its own.
+            torn = torn && write_some(&mut out, b"\n") == 0;
+            let written = write_some(&mut out, &lines.text);
+            let (before, rest) = lines.text.split_at(written);
+            torn = before.last().map_or(torn, |last| *last != b'\n');
+            self.lost.fetch_add(rest.iter().filter(|byte| **byte == b'\n').count() as u64, Ordering::Relaxed);
             lines.count = 0;
             lines.text.clear();
             // What a log that stood still for a while took is not kept.
@@ -138,6 +142,22 @@ impl Queue {
         self.lock().written = true;
         self.changed.notify_all();
     }
+}
+
+/// Writes as much of it as can be written; how much that was.
+fn write_some(out: &mut impl Write, text: &[u8]) -> usize {
+    let mut written = 0;
+    while let Some(rest) = text.get(written..).filter(|rest| !rest.is_empty()) {
+        match out.write(rest) {
+            Ok(0) => break,
+            Ok(count) => written += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    // What standard output kept back is written with the next lines, if not now.
+    let _ = out.flush();
+    written
 }
 
 /// Bytes of lines that wait to be written: some fifty thousand lines.
@@ -196,6 +216,50 @@ mod tests {
         // Nor is one that comes too late forgotten.
         queue.push(b"line\n");
         assert_eq!(queue.lost.load(Ordering::Relaxed), 4);
+    }
+
+    /// Takes so many bytes, nothing for a while, and then everything.
+    struct Full<'w> {
+        room: usize,
+        fails: usize,
+        written: &'w mut Vec<u8>,
+    }
+
+    impl Write for Full<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if self.room == 0 && self.fails > 0 {
+                self.fails -= 1;
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            let count = if self.room > 0 { self.room.min(bytes.len()) } else { bytes.len() };
+            self.room -= self.room.min(count);
+            self.written.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_what_a_full_disk_did_not_take_is_lost_and_no_line_is_glued_to_a_part_of_another() {
+        let mut written = Vec::new();
+        let queue = Arc::new(Queue::default());
+        [&b"one\n"[..], b"two\n", b"three\n"].iter().for_each(|line| queue.push(line));
+        std::thread::scope(|scope| {
+            scope.spawn(|| queue.write_to(Full { room: 6, fails: 1, written: &mut written }));
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while queue.lost.load(Ordering::Relaxed) == 0 {
+                assert!(Instant::now() < deadline, "nothing was lost");
+                std::thread::yield_now();
+            }
+            queue.push(b"four\n");
+            queue.lock().ended = true;
+            queue.changed.notify_all();
+        });
+        assert_eq!(queue.lost.load(Ordering::Relaxed), 2);
+        assert_eq!(String::from_utf8(written).unwrap(), "one\ntw\nfour\n");
     }
 
     #[test]

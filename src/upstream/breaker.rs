@@ -112,7 +112,7 @@ impl Breaker {
         let open = State::Open { until: later(now, self.settings.open_for) };
         match pass.0 {
             Kind::Trial(mut trial) => {
-                tracing::debug!(upstream = self.upstream, "the breaker stays open: its trial got no reply");
+                tracing::debug!(upstream = self.upstream, "the trial of the open breaker got no reply");
                 trial.next = open;
             }
             Kind::Ordinary(word) => {
@@ -160,8 +160,8 @@ impl Pass {
         let Kind::Trial(Trial { breaker, .. }) = &self.0 else { return };
         let closed = State::Closed { since: breaker.moment(now()) }.word();
         let mut word = breaker.state.load(Ordering::Relaxed);
-        // An answer is one, even where it took so long that another tries by now.
-        while let State::Trying { .. } = State::of(word) {
+        // An answer is one, even where it took so long that another tries by now, or has failed.
+        while !matches!(State::of(word), State::Closed { .. }) {
             match breaker.state.compare_exchange(word, closed, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => {
                     tracing::info!(upstream = breaker.upstream, "the breaker is closed: the upstream answers again");

@@ -6,6 +6,7 @@ use crate::harness::accounts::{Accounts, PASSWORD, api_id, email, key_of};
 use crate::harness::jwt::Forgery;
 use crate::harness::lab::{Held, Lab, Shared, login_request};
 use crate::harness::request::{Request, get, post};
+use crate::harness::wait::{PATIENCE, eventually};
 
 static LAB: Shared = Shared::new();
 
@@ -235,4 +236,22 @@ fn login_reaches_no_upstream() {
     lab.login("alice");
     assert!(!lab.upstream.saw_target("/login"));
     assert!(!lab.upstream.saw_target("/t/login"));
+}
+
+#[test]
+fn password_checks_run_behind_requests_and_their_relief_at_a_low_priority() {
+    const SCHED_OTHER: u32 = 0;
+    const SCHED_IDLE: u32 = 5;
+    let lab = Lab::with(|builder| builder);
+    let of = |name: &str| {
+        eventually("its thread has its place", PATIENCE, || {
+            let threads = lab.gateway.threads();
+            let (_, nice, policy) = threads.into_iter().find(|(known, ..)| known == name)?;
+            (nice, policy).ne(&(0, SCHED_OTHER)).then_some((nice, policy))
+        })
+    };
+    assert_eq!(of("password").1, SCHED_IDLE);
+    assert_eq!(of("password-relief"), (10, SCHED_OTHER));
+    let requests = lab.gateway.threads().into_iter().find(|(name, ..)| name == "gateway");
+    assert_eq!(requests.map(|(_, nice, policy)| (nice, policy)), Some((0, SCHED_OTHER)));
 }

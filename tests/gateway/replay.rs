@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::accounts::key_of;
 use crate::harness::gateway::Exit;
-use crate::harness::lab::{Lab, TREE_POLICY, login_request};
+use crate::harness::lab::{Lab, TREE_POLICY, login_request, login_with};
 use crate::harness::request::{Request, get, post};
 use crate::harness::response::Response;
 use crate::harness::upstream::{Seen, Step, Upstream, answer};
@@ -260,14 +260,17 @@ fn replay_and_diff_have_one_name_for_what_the_gateway_answers() {
     place_candidate(&lab, &elsewhere);
     let token = lab.tree_token("usr-1");
     lab.call(&post("/t/logout").token(&token)).assert_ok();
-    lab.gateway.access_lines(2);
+    lab.call(&login_with("/t", "usr-1", "nobody's")).assert_denied(401, "1002", "login_failed");
+    lab.gateway.access_lines(3);
     let said = |report: &Value| -> Vec<(String, String)> {
         let changes = report["changes"].as_array().unwrap_or_else(|| panic!("{report:#}")).iter();
         let word = |change: &Value, key: &str| change[key].as_str().unwrap_or_default().to_owned();
         changes.map(|change| (word(change, "route"), word(change, "live"))).collect()
     };
     let replayed: Value = serde_json::from_str(&replay(&lab, &["--format", "json"]).stdout).unwrap();
-    let own = [("login", "permit (the gateway's login)"), ("logout", "permit (the gateway's logout, scope own)")];
+    let login = ("login", "permit (the gateway's login)");
+    // One that failed, and one that did not.
+    let own = [login, login, ("logout", "permit (the gateway's logout, scope own)")];
     let own = own.map(|(route, words)| (route.to_owned(), words.to_owned()));
     assert_eq!(said(&replayed), own, "{replayed:#}");
     let differing = lab.gateway.verb(&["diff", "gateway.toml", "candidate.toml"]).stdout;

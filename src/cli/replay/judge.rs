@@ -229,10 +229,10 @@ fn passed(record: &Record) -> String {
     permit_words(answered_by(record), scope, record.target.is_some())
 }
 
-/// Who answered, in the words of `diff`. What was permitted and names no upstream the gateway answered, by one of two routes
-/// whose names no policy chooses; what failed before an upstream was tried names none either.
+/// Who answered, in the words of `diff`. Two routes, whose names no policy chooses, the gateway answers itself, well or with a
+/// refusal; what failed before an upstream was tried names none either.
 fn answered_by(record: &Record) -> &str {
-    let own = match record.route.as_deref().filter(|_| record.outcome == "permitted") {
+    let own = match record.route.as_deref() {
         Some("login") => Destination::Login.own_words(),
         Some("logout") => Destination::Logout.own_words(),
         Some(_) | None => None,

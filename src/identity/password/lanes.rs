@@ -37,11 +37,11 @@ pub(super) struct Job {
 impl Lanes {
     /// So many threads in each row. Those of the second keep no memory while they have nothing to do.
     pub(super) fn start(threads: usize) -> io::Result<Self> {
-        Ok(Self {
-            idle: Lane::start("password", threads, step_out)?,
-            relief: Lane::start("password-relief", threads, || step_back("password checks"))?,
-            late: Arc::default(),
-        })
+        let kept = Kept::default();
+        let idle = Lane::start("password", threads, step_out, (Arc::clone(&kept), None))?;
+        let relief =
+            Lane::start("password-relief", threads, || step_back("password checks"), (Kept::default(), Some(kept)))?;
+        Ok(Self { idle, relief, late: Arc::default() })
     }
 
     /// Whether it is the password; `None` when the check itself failed.
@@ -84,7 +84,7 @@ impl Drop for Late {
     }
 }
 
-/// One row. Its locks are its own, so that a thread that is held up keeps nobody else waiting.
+/// One row. Its locks are its own, so that a thread that is held up keeps the other row from nothing.
 struct Lane {
     /// To the threads, which end when it is dropped.
     jobs: Sender<(Job, oneshot::Sender<bool>)>,
@@ -93,14 +93,19 @@ struct Lane {
 /// What the threads of a row share.
 struct Work {
     jobs: Mutex<Receiver<(Job, oneshot::Sender<bool>)>>,
-    /// What checks ran in and the next ones will.
-    memory: Mutex<Vec<Memory>>,
+    kept: Kept,
+    /// What the row gives back beside its own: to give memory back takes a lock of the whole process, with which a thread that
+    /// hardly runs may not be held up.
+    others: Option<Kept>,
 }
 
+/// What checks ran in and the next ones will.
+type Kept = Arc<Mutex<Vec<Memory>>>;
+
 impl Lane {
-    fn start(name: &str, threads: usize, step: fn()) -> io::Result<Self> {
+    fn start(name: &str, threads: usize, step: fn(), (kept, others): (Kept, Option<Kept>)) -> io::Result<Self> {
         let (jobs, work) = channel();
-        let work = Arc::new(Work { jobs: Mutex::new(work), memory: Mutex::default() });
+        let work = Arc::new(Work { jobs: Mutex::new(work), kept, others });
         for _ in 0..threads {
             let work = Arc::clone(&work);
             thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -120,13 +125,17 @@ impl Lane {
     }
 }
 
-/// For so long without a check a row keeps its memory: about 19 MiB a thread.
+/// For so long without a check of its own the relief lets memory be kept: about 19 MiB a thread.
 const REST: Duration = Duration::from_secs(10);
 
 impl Work {
     fn off(&self) {
         while let Some((Job { password, hash }, answer)) = self.next() {
-            let mut memory = lock(&self.memory).pop().unwrap_or_default();
+            // The other row was there first.
+            if answer.is_closed() {
+                continue;
+            }
+            let mut memory = lock(&self.kept).pop().unwrap_or_default();
             // Without an answer the caller learns that the check failed; the thread goes on.
             if let Ok(right) = catch_unwind(AssertUnwindSafe(|| verify(password.as_bytes(), &hash, &mut memory))) {
                 // Who asked may have the answer from the other row.
@@ -134,23 +143,28 @@ impl Work {
             }
             // Records of other costs are rare, and their memory is not kept.
             if memory.len() <= MEMORY_KIB as usize {
-                lock(&self.memory).push(memory);
+                lock(&self.kept).push(memory);
             }
         }
     }
 
-    /// The next check; `None` when the pool is gone. One thread waits for it, the others for their turn to wait. Where
-    /// nothing comes for a while, the memory is given back.
+    /// The next check; `None` when the pool is gone. One thread waits for it, the others for their turn to wait.
     fn next(&self) -> Option<(Job, oneshot::Sender<bool>)> {
         let jobs = lock(&self.jobs);
-        match jobs.recv_timeout(REST) {
-            Ok(job) => Some(job),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => {
-                lock(&self.memory).clear();
-                jobs.recv().ok()
+        loop {
+            match jobs.recv_timeout(REST) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.give_back(),
             }
         }
+    }
+
+    fn give_back(&self) {
+        let Some(others) = &self.others else { return };
+        lock(&self.kept).clear();
+        // Taken whole, to be freed without the lock; whoever holds it keeps this row from nothing.
+        drop(others.try_lock().map(|mut kept| std::mem::take(&mut *kept)));
     }
 }
 
@@ -197,7 +211,8 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_kept_for_the_next_check_unless_it_is_more_than_usual() {
-        let work = Arc::new(Work { jobs: Mutex::new(channel().1), memory: Mutex::default() });
+        let work = Work { jobs: Mutex::new(channel().1), kept: Kept::default(), others: Some(Kept::default()) };
+        let idle = work.others.clone().unwrap();
         let run = |record: &str| {
             let (jobs, next) = channel();
             *lock(&work.jobs) = next;
@@ -207,13 +222,29 @@ mod tests {
             work.off();
             checked
         };
-        let kept = || lock(&work.memory).iter().map(Vec::len).collect::<Vec<_>>();
+        let kept = || lock(&work.kept).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(run(&hash(b"secret").unwrap()).await, Ok(true));
         assert_eq!(kept(), [MEMORY_KIB as usize]);
         let costly = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(20_000, 1, 1, Some(32)).unwrap());
         let costly = costly.hash_password_with_salt(b"secret", b"another salt").unwrap().to_string();
         assert_eq!(run(&costly).await, Ok(true));
         assert!(kept().is_empty(), "{:?}", kept());
+        lock(&idle).push(Memory::new());
+        lock(&work.kept).push(Memory::new());
+        work.give_back();
+        assert!(lock(&idle).is_empty() && kept().is_empty(), "both rows' is given back");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_nobody_waits_for_any_more_is_left_out() {
+        let (jobs, next) = channel();
+        let work = Work { jobs: Mutex::new(next), kept: Kept::default(), others: None };
+        let (unheard, receiver) = oneshot::channel();
+        drop(receiver);
+        jobs.send((job("no record"), unheard)).unwrap();
+        drop(jobs);
+        work.off();
+        assert!(lock(&work.kept).is_empty(), "nothing was checked");
     }
 
     /// A pool whose idle row gets nothing done, and the end of the channel where its checks wait.
@@ -235,9 +266,12 @@ mod tests {
         let (_, answer) = unserved.try_recv().unwrap();
         assert!(unserved.try_recv().is_err(), "nothing more was given to the idle row");
         answer.send(true).unwrap();
-        while lanes.late.load(Ordering::Relaxed) > 0 {
-            tokio::task::yield_now().await;
-        }
+        let back = async {
+            while lanes.late.load(Ordering::Relaxed) > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(30), back).await.expect("the idle row is back");
         let again = tokio::spawn(async move { lanes.check(job(&known), Duration::from_secs(3600)).await });
         let (job, answer) = tokio::task::spawn_blocking(move || unserved.recv().unwrap()).await.unwrap();
         assert_eq!(&*job.password, "secret");

@@ -216,6 +216,17 @@ fn a_trial_that_takes_longer_than_it_was_open_shares_its_place() {
 }
 
 #[test]
+fn a_late_answer_closes_it_although_another_trial_has_failed_meanwhile() {
+    let bench = Bench::opened_at(0);
+    let slow = bench.ask(5000).unwrap();
+    let quick = bench.ask(10_000).unwrap();
+    bench.fail(quick, 10_001);
+    assert_eq!(bench.ask(10_002).unwrap_err(), 5);
+    bench.answer(slow, 10_003);
+    assert!(bench.is_closed());
+}
+
+#[test]
 fn what_was_sent_before_it_opened_tells_nothing_of_the_time_after() {
     let bench = Bench::of(2);
     let slow: Vec<Pass> = (0..10).map(|_| bench.ask(0).unwrap()).collect();

@@ -24,11 +24,11 @@ fn after_its_time_exactly_one_of_many_tries_and_its_answer_closes_it() {
             answer(200, "{}")
         }
     };
-    let open_for = Duration::from_secs(3);
-    let shop = Shop::before(r#"{ failures = 2, within = "60s", open_for = "3s" }"#, script, |builder| builder);
+    let open_for = Duration::from_secs(6);
+    let shop = Shop::before(r#"{ failures = 2, within = "60s", open_for = "6s" }"#, script, |builder| builder);
     let opened = shop.fail(2);
     shop.toxic.heal();
-    assert!((1..=3).contains(&wait_of(&shop.call("/frail/a"))));
+    assert!((1..=6).contains(&wait_of(&shop.call("/frail/a"))));
     until(opened, open_for);
     let (tell, told) = mpsc::channel();
     thread::scope(|scope| {

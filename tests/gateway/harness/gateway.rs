@@ -190,6 +190,18 @@ impl Gateway {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Its threads: the name, the nice value and the scheduling policy of each, as proc(5) numbers them.
+    pub(crate) fn threads(&self) -> Vec<(String, i32, u32)> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("the process runs");
+        let read = |task: std::io::Result<fs::DirEntry>| {
+            let stat = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
+            let fields: Vec<&str> = fields.split(' ').collect();
+            Some((name.to_owned(), fields.get(16)?.parse().ok()?, fields.get(38)?.parse().ok()?))
+        };
+        tasks.filter_map(read).collect()
+    }
+
     /// Lets it open nothing at or above this descriptor from now on (`None`: no limit), and gives the limit that was.
     pub(crate) fn limit_files(&self, below: Option<u64>) -> Option<u64> {
         let process = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
