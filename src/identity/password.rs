@@ -1,6 +1,6 @@
 //! Passwords: argon2id beside the requests.
 //!
-//! Called by login. Hashing is slow on purpose, so it runs on threads of its own ([`lanes`]), as many as `app` says, and with
+//! Called by login. Hashing is slow on purpose, so it runs on threads of its own (`lanes`), as many as `app` says, and with
 //! a short queue: what does not fit is told so, not kept waiting. Of a crowd only a few ask the store at once.
 
 mod lanes;
