@@ -5,6 +5,7 @@
 //! a thread of its own; whoever asks meanwhile waits and has the files read once more. The reading and the swap are in
 //! `take_over`.
 
+mod behind;
 mod take_over;
 
 use std::path::PathBuf;

@@ -14,8 +14,8 @@ use argon2::{Algorithm, Argon2, Block, CustomizedPasswordHasher as _, Params, Ve
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-pub(crate) use self::lanes::step_back;
 use self::lanes::{Job, Lanes};
+pub(crate) use self::lanes::{step_back, step_out};
 
 /// Checks that may wait for a thread.
 const QUEUE: usize = 64;

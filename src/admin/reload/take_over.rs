@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::behind::behind;
 use super::{Applied, InEffect, NewAccounts, NotReloaded, ReadFiles, Reloader};
 use crate::admin::started_anew::started_anew;
 use crate::cli::report::{Loaded, read_watched};
@@ -33,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl Reloader {
     /// Reads everything, and takes it over if it is other than what is in effect.
     pub(super) async fn take_over(&self, path: &Path, in_effect: &mut InEffect) -> Result<Applied, NotReloaded> {
-        let Loaded { mut config, records, followed, warnings } = self.read_at_rest(path)?;
+        let Loaded { mut config, records, followed, warnings } = self.read_at_rest(path).await?;
         keep_random_key(&in_effect.settings, &mut config.settings);
         let faults = cold_faults(&in_effect.settings, &config.settings, &config.source);
         if faults.any_fault() {
@@ -59,7 +60,8 @@ impl Reloader {
         upstreams.look_up_new().await;
         let quotas_started_anew = started_anew(&old.snapshot, &config.snapshot);
         drop(old);
-        let new = Arc::new(live(&self.gateway.metrics, &config, upstreams));
+        let (metrics, bound) = (Arc::clone(&self.gateway.metrics), Arc::new(config));
+        let new = behind(move || live(&metrics, &bound, upstreams.clone())).await.ok_or_else(broke_down)?;
         for warning in warnings.iter() {
             tracing::warn!("{warning}");
         }
@@ -67,15 +69,16 @@ impl Reloader {
         if let Some(secrets) = secrets {
             self.directory.replace_secrets(secrets);
         }
-        self.swap(&in_effect.settings, &next, new);
+        self.swap(&in_effect.settings, &next, Arc::new(new));
         *in_effect = next;
         Ok(Applied { revision, changed: true, quotas_started_anew })
     }
 
     /// Reads the files until none of them changed meanwhile: what was read of several then stood there at one time.
-    fn read_at_rest(&self, path: &Path) -> Result<Loaded, NotReloaded> {
+    async fn read_at_rest(&self, path: &Path) -> Result<Loaded, NotReloaded> {
         for _ in 0..READINGS {
-            let (read, watched) = read_watched(path);
+            let path = path.to_owned();
+            let (read, watched) = behind(move || read_watched(&path)).await.ok_or_else(broke_down)?;
             let accounts = read.as_ref().ok().and_then(|loaded| loaded.followed.as_ref());
             let rests = accounts.is_none_or(|file| Version::of(&file.path) == file.version);
             let rests = rests && watched.iter().all(Watched::is_unchanged);
@@ -83,7 +86,7 @@ impl Reloader {
             if rests {
                 return read.map_err(|faults| NotReloaded { faults, result: "faults" });
             }
-            std::thread::sleep(PAUSE);
+            tokio::time::sleep(PAUSE).await;
         }
         let hint = "write to another file and rename it, or ask again when it is written";
         Err(NotReloaded::because("faults", "the files went on changing while they were read", hint))
@@ -122,6 +125,11 @@ impl Reloader {
         let old = self.gateway.live.swap(new);
         self.retired.lock().unwrap_or_else(PoisonError::into_inner).push(old);
     }
+}
+
+/// Told where there was a panic, or no thread.
+fn broke_down() -> NotReloaded {
+    NotReloaded::because("failed", "the reload failed", "its log says where")
 }
 
 /// Every reading makes a key where none is named; the one that running sessions are signed with stays.

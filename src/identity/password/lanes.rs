@@ -173,15 +173,15 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Lets this thread run when no other wants to: `SCHED_IDLE`, which needs no right.
-fn step_out() {
+pub(crate) fn step_out() {
     #[cfg(target_os = "linux")]
     {
         use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
         let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
         let this = thread_priority::thread_native_id();
         if let Err(error) = thread_priority::set_thread_priority_and_policy(this, ThreadPriority::Min, policy) {
-            tracing::warn!("password checks do not step back behind requests: {error}");
-            step_back("password checks");
+            tracing::warn!("a thread does not step behind requests: {error}");
+            step_back("its work");
         }
     }
 }
