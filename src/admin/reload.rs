@@ -32,7 +32,7 @@ use crate::config::watched::{Version, Watched};
 use crate::directory::Directory;
 use crate::directory::file::Followed;
 use crate::directory::records::Records;
-use crate::identity::password::step_back;
+use crate::identity::password::{step_back, step_out};
 use crate::proxy::Gateway;
 use crate::proxy::exchange::Live;
 use crate::telemetry::access_line::timestamp;
@@ -208,9 +208,10 @@ impl Reloader {
         // asked may go away, and does not leave half of it behind.
         let started = thread::Builder::new().name("reload".to_owned()).spawn(move || {
             step_back("reloads");
-            let outcome = runtime.block_on(own.run(asked));
+            let _ = answer.send(runtime.block_on(own.run(asked)));
+            // Nobody waits for this any more.
+            step_out();
             own.drop_retired();
-            let _ = answer.send(outcome);
         });
         let outcome = match started {
             Ok(_) => outcome.await.ok(),
